@@ -41,8 +41,6 @@ try_deb() {
     local chroot=$ROOT/build/packages/$TRY_SUITE-nginx package
 
     require_chroots
-    say "making a chroot of $TRY_SUITE alone"
-    rm -rf "$chroot"
     make_chroot "$chroot" curl,ca-certificates,logrotate
     add_site "$chroot"
     package=$(echo dist/libnginx-mod-http-webtorch_*.deb)
@@ -56,16 +54,15 @@ try_deb() {
 }
 
 # Somebody builds and runs a clone of the last commit by the commands of
-# docs/start.md.  PyTorch is downloaded before that.
+# docs/start.md, where the workers of root's nginx can read it: not below /root.
+# PyTorch is downloaded before that.
 try_source() {
     local chroot=$ROOT/build/packages/$TRY_SUITE-source torch=build/packages/torch
 
     require_chroots
     once "$torch.made" "$(pin torch)" download_torch "$torch"
-    say "making a chroot of $TRY_SUITE alone"
-    rm -rf "$chroot"
     make_chroot "$chroot"
-    git clone --quiet --depth 1 "file://$ROOT" "$chroot/root/webtorch"
+    git clone --quiet --depth 1 "file://$ROOT" "$chroot/opt/webtorch"
     cp -r "$torch" "$chroot/opt/torch"
     cp packaging/try_source.sh packaging/follow.sh docs/start.md "$chroot/opt/"
     # the certificate of this machine's proxy, if it has one
@@ -115,7 +112,7 @@ add_site() {
 
 # A bare Debian, with some more packages: CHROOT [PACKAGES]
 make_chroot() {
-    say "making a chroot of $TRY_SUITE${2:+ with $2}"
+    say "making a chroot of $TRY_SUITE ${2:+with }${2:-alone}"
     rm -rf "$1"
     mkdir -p "$(dirname "$1")"
     debootstrap --variant=minbase ${2:+--include="$2"} \

@@ -76,7 +76,9 @@ until [ -s /run/nginx.pid ] && [ "$(cat /run/nginx.pid)" != "$before" ] \
     && ! kill -0 "$before" 2>/dev/null; do
     # Debian's script gives up after ten seconds, see README.Debian
     if [ -s /run/nginx.pid ] && [ -s /run/nginx.pid.oldbin ]; then
-        kill -QUIT "$(cat /run/nginx.pid.oldbin)"
+        answers 'the new nginx does not answer'
+        # it may just have ended
+        kill -QUIT "$(cat /run/nginx.pid.oldbin)" 2>/dev/null || true
     fi
     tries=$((tries + 1))
     [ $tries -lt 900 ] || fail 'the new nginx has not taken over'

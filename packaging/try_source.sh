@@ -44,7 +44,7 @@ instead() {
 printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
 chmod +x /usr/sbin/policy-rc.d
 
-cd /root/webtorch
+cd /opt/webtorch
 begin=$(date +%s)
 follow 'From the sources' 1
 follow 'From the sources' 2

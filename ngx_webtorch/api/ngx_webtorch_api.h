@@ -623,8 +623,8 @@ void ngx_webtorch_uploader_resign(void);
 int ngx_webtorch_rounds_elect(void);
 void ngx_webtorch_rounds_resign(void);
 
-/* the models of this host are those of its cluster: it may be ready */
-void ngx_webtorch_rounds_join(void);
+/* whether the models of this host are those of its cluster: it may be ready */
+void ngx_webtorch_rounds_join(int joined);
 
 /*
  * This worker has made its last step.  Returns whether all workers that run

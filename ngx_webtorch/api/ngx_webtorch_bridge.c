@@ -4145,23 +4145,27 @@ _cffi_f_ngx_webtorch_rounds_elect(PyObject *self, PyObject *noarg)
 #  define _cffi_f_ngx_webtorch_rounds_elect _cffi_d_ngx_webtorch_rounds_elect
 #endif
 
-static void _cffi_d_ngx_webtorch_rounds_join(void)
+static void _cffi_d_ngx_webtorch_rounds_join(int x0)
 {
-  ngx_webtorch_rounds_join();
+  ngx_webtorch_rounds_join(x0);
 }
 #ifndef PYPY_VERSION
 static PyObject *
-_cffi_f_ngx_webtorch_rounds_join(PyObject *self, PyObject *noarg)
+_cffi_f_ngx_webtorch_rounds_join(PyObject *self, PyObject *arg0)
 {
+  int x0;
+
+  x0 = _cffi_to_c_int(arg0, int);
+  if (x0 == (int)-1 && PyErr_Occurred())
+    return NULL;
 
   Py_BEGIN_ALLOW_THREADS
   _cffi_restore_errno();
-  { ngx_webtorch_rounds_join(); }
+  { ngx_webtorch_rounds_join(x0); }
   _cffi_save_errno();
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  (void)noarg; /* unused */
   Py_INCREF(Py_None);
   return Py_None;
 }
@@ -6023,7 +6027,7 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "ngx_webtorch_reply_item", (void *)_cffi_f_ngx_webtorch_reply_item, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 83), (void *)_cffi_d_ngx_webtorch_reply_item },
   { "ngx_webtorch_retire", (void *)_cffi_f_ngx_webtorch_retire, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 154), (void *)_cffi_d_ngx_webtorch_retire },
   { "ngx_webtorch_rounds_elect", (void *)_cffi_f_ngx_webtorch_rounds_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 66), (void *)_cffi_d_ngx_webtorch_rounds_elect },
-  { "ngx_webtorch_rounds_join", (void *)_cffi_f_ngx_webtorch_rounds_join, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 179), (void *)_cffi_d_ngx_webtorch_rounds_join },
+  { "ngx_webtorch_rounds_join", (void *)_cffi_f_ngx_webtorch_rounds_join, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 158), (void *)_cffi_d_ngx_webtorch_rounds_join },
   { "ngx_webtorch_rounds_last", (void *)_cffi_f_ngx_webtorch_rounds_last, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 66), (void *)_cffi_d_ngx_webtorch_rounds_last },
   { "ngx_webtorch_rounds_resign", (void *)_cffi_f_ngx_webtorch_rounds_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 179), (void *)_cffi_d_ngx_webtorch_rounds_resign },
   { "ngx_webtorch_rows_cancel", (void *)_cffi_f_ngx_webtorch_rows_cancel, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 186), (void *)_cffi_d_ngx_webtorch_rows_cancel },

@@ -7,6 +7,10 @@
 #include "ngx_http_webtorch_checkpoint_conf.h"
 
 
+/* each is a request at least: msec */
+#define NGX_HTTP_WEBTORCH_STORE_INTERVAL  1000
+
+
 typedef struct {
     ngx_msec_t   interval;
     ngx_uint_t   keep;
@@ -152,7 +156,9 @@ ngx_http_webtorch_checkpoint_parse(ngx_conf_t *cf,
 
             n = ngx_parse_time(&s, 0);
 
-            if (n == NGX_ERROR || n == 0) {
+            if (n == NGX_ERROR || n < (is_store ? NGX_HTTP_WEBTORCH_STORE_INTERVAL
+                                                : 1))
+            {
                 goto invalid;
             }
 

@@ -307,9 +307,10 @@ ngx_webtorch_uploader_resign(void)
 
 
 void
-ngx_webtorch_rounds_join(void)
+ngx_webtorch_rounds_join(int joined)
 {
-    __atomic_store_n(&ngx_webtorch_zone.shared->joined, 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&ngx_webtorch_zone.shared->joined, joined != 0,
+                     __ATOMIC_RELAXED);
 }
 
 

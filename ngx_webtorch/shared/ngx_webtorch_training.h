@@ -15,7 +15,7 @@
  */
 void ngx_webtorch_training_recover(void);
 
-/* whether ngx_webtorch_rounds_join() was called by a worker of this zone */
+/* what ngx_webtorch_rounds_join() has noted last in this zone */
 ngx_uint_t ngx_webtorch_rounds_joined(void);
 
 

@@ -12,9 +12,10 @@
 #include <ngx_http.h>
 
 
-/* adds the filter that writes the header */
 char *ngx_http_webtorch_conf_load_report(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+
+/* adds the filter that writes the header, if a location has the directive */
 ngx_int_t ngx_http_webtorch_load_report_init(ngx_conf_t *cf);
 
 

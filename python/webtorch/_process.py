@@ -4,6 +4,7 @@ import atexit
 import contextlib
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -20,6 +21,9 @@ owns = True
 instance = os.urandom(8).hex()
 """Random, the same in all workers of a server: it is made by the process that they are forked
 from."""
+
+began = time.time()
+"""When the server was started, seconds since 1970: as old as `instance`."""
 
 _functions: list[Callable[[], Any]] = []
 

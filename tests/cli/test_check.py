@@ -171,6 +171,11 @@ def test_main_directives(tmp_path):
     assert found[-1] == ["daemon", "off"]
     assert [*main_directives(tmp_path / "missing.conf")] == []
 
+    # as glob(3) has it
+    conf.write_text("include parts/**.conf; include /; include parts/[; include ; include '';")
+    (parts / ".hidden.conf").write_text("env HIDDEN;")
+    assert [*main_directives(conf)] == [*expected[1:4], ["include"]]
+
 
 def test_run_configuration_with_daemon_off(conf):
     conf.write_text(f"daemon off;\n{conf.read_text()}")

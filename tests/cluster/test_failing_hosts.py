@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from cluster_threads import settings
-from webtorch._cluster.interfaces import GroupError, Member, View
+from webtorch._cluster.interfaces import GroupError, Member, Taken, View
 from webtorch._cluster.rounds import Round, Rounds
 from webtorch._cluster.teams import rules_of
 
@@ -14,7 +14,9 @@ cluster = pytest.importorskip("webtorch._worker.cluster")
 
 SETTINGS = settings("a", interval=1.0, timeout=2.0)
 
-STORE = SimpleNamespace(state=SimpleNamespace(fresh=False))
+STORE = SimpleNamespace(
+    state=SimpleNamespace(fresh=False, joined=True, anchor=SimpleNamespace(shares={}))
+)
 
 
 class Setting:
@@ -25,6 +27,7 @@ class Setting:
         self.asked = 0
         self.left = 0
         self.error: Exception | None = None
+        self.refusal: Exception | None = None
         self.ids = ("a", "b")
         monkeypatch.setattr(cluster, "time", SimpleNamespace(monotonic=lambda: self.now))
         monkeypatch.setattr(cluster, "Coordinator", lambda _: _nothing(addresses=()))
@@ -34,13 +37,20 @@ class Setting:
             lambda *_: _nothing(members=self._members, close=self._leave),
         )
         monkeypatch.setattr(
-            cluster, "connect", lambda *_: _nothing(sent=0, received=0, key="", fits=lambda _: True)
+            cluster,
+            "connect",
+            lambda *_: _nothing(sent=0, received=0, key="", waits={}, fits=lambda _: True),
         )
+        monkeypatch.setattr(Rounds, "note_members", lambda *_: None)
         monkeypatch.setattr(Rounds, "run", self._run)
-        self.host = cluster.Host(SETTINGS, _nothing())
+        self.shown: list[tuple[str, ...]] = []
+        metrics = _nothing(show_hosts=lambda ids, *_: self.shown.append(tuple(ids)))
+        self.host = cluster.Host(SETTINGS, metrics)
 
     def _members(self) -> View:
         self.asked += 1
+        if self.refusal:
+            raise self.refusal
         about = {"rules": rules_of(SETTINGS)}
         return View(1, tuple(Member(host, "127.0.0.1", 1, about) for host in self.ids))
 
@@ -63,7 +73,7 @@ class Setting:
 def _nothing(**others):
     names = (
         "start stop beat close leave fits count_alone count_failure count_round count_bytes "
-        "show_members"
+        "show_members show_hosts"
     )
     found = dict.fromkeys(names.split(), lambda *_: None)
     return SimpleNamespace(**{"is_wanted": False, **found, **others})
@@ -83,8 +93,10 @@ def test_host_with_errors_of_its_own_lets_others_go_on(turns, caplog):
     assert turns.left == 1
     assert caplog.text.count("goes on alone for 20 s, as it has failed in 3 rounds") == 1
     asked = turns.asked
+    assert turns.shown[-1] == ("a", "b")
     turns.work(19)
     assert turns.asked == asked
+    assert turns.shown[-1] == ("a",)
     # once more, and then for twice as long
     turns.work(2)
     assert (turns.asked, turns.left) == (asked + 1, 2)
@@ -95,6 +107,30 @@ def test_host_with_errors_of_its_own_lets_others_go_on(turns, caplog):
     turns.error = MemoryError()
     turns.work(2)
     assert turns.left == 2
+
+
+def test_id_that_is_asked_for_again_is_shown_as_before(turns):
+    turns.work()
+    turns.refusal = Taken("a", "127.0.0.1:1")
+    turns.work()
+    assert turns.shown == [("a", "b")]
+    turns.work()
+    assert turns.shown[-1] == ("a",)
+    turns.shown.clear()
+    # in its pause, too
+    turns.work()
+    assert turns.shown == [("a",)]
+
+
+def test_waits_that_are_shown_are_those_of_a_round(turns, monkeypatch):
+    group = _nothing(sent=0, received=0, key="", waits={"b": 3.0}, fits=lambda _: True)
+    monkeypatch.setattr(cluster, "connect", lambda *_: group)
+    monkeypatch.setattr(Rounds, "run", lambda *_: group.waits.update(b=5.0) or Round())
+    found = []
+    turns.host._metrics.show_hosts = lambda _, waits, __: found.append(waits)
+    turns.work(2)
+    # of the second one, in which nothing was sent, none
+    assert found == [{"b": 2.0}, {"b": 0.0}]
 
 
 def test_pauses_have_a_limit(turns, caplog):

@@ -12,6 +12,7 @@ from webtorch._cluster import flat
 from webtorch._cluster.rounds import digest
 from webtorch._cluster.store import Applying, Pending
 from webtorch._zone import rounds_store
+from webtorch._zone.orders import DamagedOrdersError
 from webtorch._zone.rounds_store import RoundsKind
 from webtorch._zone.shared_state import SharedState
 
@@ -64,6 +65,22 @@ def test_rounds_store_begins_with_the_weights():
     # another worker finds what there is
     _, other = make(shared.zone, momentum=True)
     assert store_of(other).state == state
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), DamagedOrdersError("it is damaged")]
+)
+def test_order_that_cannot_be_written_is_in_force(error, caplog):
+    _, shared = make(Zone())
+    store = store_of(shared)
+
+    def order(*_):
+        raise error
+
+    store.order = order
+    store.set_frozen(True)
+    assert shared.frozen
+    assert f"a restart will not know it: {error}" in caplog.text
 
 
 def test_rounds_store_writes_states_as_a_whole():

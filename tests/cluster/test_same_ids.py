@@ -5,6 +5,7 @@ import itertools
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
@@ -31,9 +32,11 @@ class Running:
         self.views: list[int] = []
         self._stopping = threading.Event()
         monkeypatch.setattr(cluster, "instance", name)
+        monkeypatch.setattr(cluster, "began", time.time())
         nothing = SimpleNamespace(
             **dict.fromkeys(
-                ("count_bytes", "count_round", "count_failure", "count_alone"), lambda *_: None
+                ("count_bytes", "count_round", "count_failure", "count_alone", "show_hosts"),
+                lambda *_: None,
             ),
             show_members=lambda count, _: self.views.append(count),
         )
@@ -146,3 +149,15 @@ def test_oldest_host_is_the_same_for_all():
         assert {host: owner.replica for host, owner in owners.items()} == {"a": "a/1", "b": "b/3"}
         assert doubles["a/2"] == "10.0.0.2:7610 has the id of 10.0.0.1:7610"
         assert doubles.keys() == {"a/0", "a/2"}
+
+
+def test_host_that_reloads_stays_the_older_one(monkeypatch):
+    """Each newly elected worker, and each pause, asks anew."""
+    found = []
+    nothing = SimpleNamespace(close=lambda: None, start=lambda: None)
+    monkeypatch.setattr(cluster, "Coordinator", lambda _: nothing)
+    monkeypatch.setattr(cluster, "Lighthouse", lambda *args: found.append(args[2:]) or nothing)
+    for _ in range(2):
+        host = cluster.Host(settings("a"), nothing)
+        host._pause(1.0)
+    assert found == [(cluster.instance, cluster.began)] * 4

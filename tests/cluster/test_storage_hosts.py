@@ -39,7 +39,7 @@ def load_steps(storage, name):
 
 
 def test_storage_of_hosts(storage):
-    with StorageHosts(2, storage, "interval=500ms keep=2") as hosts:
+    with StorageHosts(2, storage, "interval=1s keep=2") as hosts:
         hosts.train(0, 4)
         hosts.train(1, 3)
         hosts.wait_until_counted(7)
@@ -134,7 +134,7 @@ def test_webtorch_checkpoint_of_storage(configured):
     server = configured()
     for text in (
         "s3://bucket;",
-        "s3://bucket/;",
+        "s3://bucket/ interval=1s;",
         "s3://bucket/a/b/ keep=2 interval=1m endpoint=https://s3.example.com;",
         "models; webtorch_checkpoint s3://bucket/a endpoint=http://[::1]:9000/x;",
     ):
@@ -147,6 +147,7 @@ def test_webtorch_checkpoint_of_storage(configured):
         "s3://b endpoint=ftp://x;": 'invalid parameter "endpoint=ftp://x"',
         "s3://b endpoint=https://;": 'invalid parameter "endpoint=https://"',
         "s3://b endpoint=https://me:key@x;": 'invalid parameter "endpoint=https://me:key@x"',
+        "s3://b interval=999ms;": 'invalid parameter "interval=999ms"',
         "s3://b keep=0;": 'invalid parameter "keep=0"',
         "s3://b size=1;": 'invalid parameter "size=1"',
         "models endpoint=https://x;": 'invalid parameter "endpoint=https://x"',

@@ -13,7 +13,9 @@ from nginx import wait_for
 from webtorch._cluster import membership
 from webtorch._cluster.coordinator import Coordinator, normal_address, reachable, resolve
 from webtorch._cluster.interfaces import ClusterError, Member, Outer, View
+from webtorch._cluster.lineage import first
 from webtorch._cluster.seal import Ring
+from webtorch._cluster.store import State
 from webtorch._cluster.teams import CutOff, Disagreement, agreed, connected, rules_of
 
 
@@ -98,7 +100,7 @@ def test_thread_goes_on_after_any_error(monkeypatch, caplog):
         elect_rounds=lambda: True,
         resign_rounds=lambda: resigned.append(1),
         is_last=lambda: False,
-        join=lambda: joined.append(1),
+        join=joined.append,
         is_leaving=lambda: False,
     )
 
@@ -169,7 +171,7 @@ def test_why_the_membership_service_does_not_start_is_logged_once(caplog, monkey
     with socket.create_server(("127.0.0.1", 0)) as used:
         port = used.getsockname()[1]
         own = replace(settings("a", timeout=0.3), coordinator=("127.0.0.1", port))
-        host = cluster.Host(own, metrics, lambda: None)
+        host = cluster.Host(own, metrics)
         try:
             text = "does not start at this host: "
 
@@ -232,7 +234,7 @@ def test_several_addresses_are_warned_of_once(caplog, monkeypatch):
         addresses=["10.0.0.1", "2001:db8::1"],
     )
     monkeypatch.setattr(cluster, "Coordinator", lambda _: service)
-    host = cluster.Host(settings("a"), SimpleNamespace(), lambda: None)
+    host = cluster.Host(settings("a"), SimpleNamespace())
     host._log_problem()
     assert not caplog.text
     service.addresses = ["10.0.0.1", "10.0.0.2"]
@@ -278,7 +280,7 @@ def test_host_whose_address_changes_takes_part_with_the_other_one(monkeypatch, c
         resign_rounds=lambda: None,
         is_last=lambda: False,
         is_leaving=lambda: False,
-        join=lambda: None,
+        join=lambda _: None,
     )
     own = replace(settings("a", interval=0.01), address="", secrets=(b"x" * 32,))
     thread = cluster.Cluster(own, election, list, 1)
@@ -290,3 +292,19 @@ def test_host_whose_address_changes_takes_part_with_the_other_one(monkeypatch, c
         wait_for(lambda: len(states) > 2, "another address")
     assert states[:3] == ["joins at 10.0.0.1", "leaves 10.0.0.1", "joins at 10.0.0.2"]
     assert caplog.text.count("the address of this host is 10.0.0.2 now, it was 10.0.0.1") == 1
+
+
+def test_model_of_later_code_is_not_that_of_the_cluster_yet():
+    """A host without models is joined; with one of mended code it is again after a round."""
+    cluster = pytest.importorskip("webtorch._worker.cluster")
+    state = State("memory", first("digest", 0))
+    store = SimpleNamespace(state=state)
+    store.write = lambda state: setattr(store, "state", state)
+    assert cluster._are_joined({})
+    assert not cluster._are_joined({"m": store})
+    cluster._note_joined({"m": store})
+    assert cluster._are_joined({"m": store})
+    assert State.read(store.state.write()).joined
+    # of a checkpoint
+    store.state = replace(state, anchor=first("digest", 5))
+    assert cluster._are_joined({"m": store})

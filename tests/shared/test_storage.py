@@ -1,7 +1,9 @@
 """Checkpoints in object storage."""
 
 import io
+import itertools
 import os
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +28,8 @@ def keys(monkeypatch):
     for name, value in stores.KEYS.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(buckets, "_ATTEMPTS", 1)
+    # other tests need the processor, too
+    monkeypatch.setattr(buckets, "BRIEF_TIMEOUT", 20.0)
 
 
 @pytest.fixture
@@ -108,6 +112,18 @@ def test_bucket_errors(storage):
         Bucket("gs://bucket")
 
 
+def test_bucket_errors_of_the_network(storage, monkeypatch):
+    monkeypatch.setattr(buckets, "READ_TIMEOUT", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        for endpoint, message in {
+            f"http://127.0.0.1:{silent.getsockname()[1]}": "timeout",
+            storage.endpoint.replace("http:", "https:"): "SSL",
+            "http://minio_1:9000": "Invalid endpoint",
+        }.items():
+            with pytest.raises(BucketError, match=message):
+                Bucket(storage.url, endpoint).put_new("m/a", io.BytesIO(b"x"))
+
+
 def test_storage_names_are_of_anchors(storage):
     files = stored(storage)
     shared = make()
@@ -162,15 +178,54 @@ def test_storage_hosts_write_one_file(storage):
     assert slow.save(shared, last=True)
 
 
-def test_storage_keeps_the_youngest(storage):
-    files = stored(storage, keep=2)
+def test_storage_write_that_another_one_has_not_ended_is_tried_again(storage):
+    """The answer is the same if there is a file and if one is on its way, which may fail."""
+    files = stored(storage)
+    shared = make()
+    do_round(shared, "web-0/x", 1)
+    put = files._bucket.put_new
+    files._bucket.put_new = lambda *_: False
+    assert not files.save(shared)
+    files._bucket.put_new = put
+    assert files.save(shared)
+    assert storage.names("m/") == ["000000-000000000001.safetensors"]
+
+
+def test_storage_file_that_another_host_deletes_meanwhile(storage, caplog):
+    one, two = stored(storage, keep=1), stored(storage, keep=1, host="web-1")
+    shared = make()
+    do_round(shared, "web-0/x", 1, 5)
+    assert one.save(shared)
+    listed = two._bucket.list
+    numbers = itertools.count(2)
+
+    def list_before_the_other_writes(*args, **others):
+        found = listed(*args, **others)
+        two._bucket.list = listed
+        do_round(shared, "web-0/x", next(numbers), 5)
+        assert one.save(shared)
+        return found
+
+    two._bucket.list = list_before_the_other_writes
+    behind = make()
+    do_round(behind, "web-0/x", 1)
+    assert not two.save(behind)
+    two._bucket.list = list_before_the_other_writes
+    assert two.load(make()).steps == 15
+    assert "begins without" not in caplog.text
+
+
+@pytest.mark.parametrize("keep", [1, 2, 5])
+def test_storage_keeps_the_youngest(storage, keep):
+    files = stored(storage, keep)
     shared = make()
     storage.write("m/notes.txt", b"of another program")
-    for number in range(1, 5):
+    for number in range(1, 8):
         do_round(shared, "web-0/x", number)
         assert files.save(shared)
-    names = [f"000000-{number:012}.safetensors" for number in (3, 4)]
-    assert storage.names("m/") == [*names, "notes.txt"]
+        numbers = range(max(1, number + 1 - keep), number + 1)
+        names = [f"000000-{each:012}.safetensors" for each in numbers]
+        assert storage.names("m/") == [*names, "notes.txt"]
 
 
 def test_storage_epochs(storage):
@@ -198,6 +253,30 @@ def test_storage_epochs(storage):
     assert storage.names("m/")[-1] == "000002-000000000003.safetensors"
 
 
+@pytest.mark.parametrize("keep", [1, 3])
+def test_storage_keeps_files_of_epochs(storage, keep, caplog):
+    """A model that has begun without the store does not take the place of its files."""
+    trained = make()
+    for number in range(1, keep + 1):
+        do_round(trained, "web-0/x", number, 1000)
+        assert stored(storage, keep).save(trained)
+    best = storage.names("m/")[-1]
+    for life in range(1, 7):
+        files = stored(storage, keep)
+        shared = make()
+        for number in range(1, 6):
+            do_round(shared, f"web-0/{life}", number, life)
+            assert files.save(shared)
+        names = storage.names("m/")
+        assert names[0] == best
+        # youngest files of epochs before, and those of the last one
+        assert len(names) <= keep + 1 + keep
+        ends = [name for name in names if name.startswith(f"{life - 1:06}")]
+        assert len(ends) == (1 if keep > 1 or life == 1 else 0)
+        assert len([name for name in names if name.startswith(f"{life:06}")]) == keep
+    assert caplog.text.count(f"and {best}, which is kept, has {1000 * keep}") == 1
+
+
 def test_storage_of_models_that_stay_with_their_host(storage):
     one, two = make(cluster=False), make(cluster=False)
     for host, shared in enumerate((one, two)):
@@ -212,6 +291,13 @@ def test_storage_of_models_that_stay_with_their_host(storage):
         names = [f"000000-{number:012}.safetensors" for number in (1, 2)]
         assert storage.names(f".hosts/web-{host}/m/") == names
     assert stored(storage, host="").newest(one) is None
+
+    # as many steps of other code, which the file does not fit
+    other = make(cluster=False, kind=optim.Adam)
+    other.count_step()
+    other.count_step()
+    assert stored(storage, host="web-0").save(other)
+    assert storage.names(".hosts/web-0/m/")[-1] == "000001-000000000002.safetensors"
 
 
 def test_storage_damaged_files(storage, caplog):
@@ -256,7 +342,7 @@ def test_storage_beside_a_directory(storage, tmp_path):
     assert found.blocks.counters.seen == directory.files("m")[0].put
 
 
-def test_storage_away_at_the_start(storage, tmp_path, caplog):
+def test_storage_away_at_the_start(storage, tmp_path, caplog, monkeypatch):
     directory = Checkpoints(tmp_path, 3)
     storage.go_away()
     files = stored(storage)
@@ -266,3 +352,28 @@ def test_storage_away_at_the_start(storage, tmp_path, caplog):
     # it is asked once for all models
     assert caplog.text.count("is away, models begin without it") == 1
     assert "no files" in Youngest(files, directory).describe_missing("m")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setattr(buckets, "BRIEF_TIMEOUT", 0.2)
+        monkeypatch.setattr(buckets, "_ATTEMPTS", 99)
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        files = StoredCheckpoints(Bucket(storage.url, endpoint), 3, 0.0)
+        assert make(Youngest(files, None)).steps == 0
+    for endpoint in (storage.endpoint.replace("http:", "https:"), "http://minio_1:9000"):
+        files = StoredCheckpoints(Bucket(storage.url, endpoint), 3, 0.0)
+        assert make(Youngest(files, None)).steps == 0
+    assert caplog.text.count("is away, models begin without it") == 4
+
+
+def test_storage_away_while_a_file_is_read(storage, caplog):
+    shared = make()
+    do_round(shared, "web-0/x", 1)
+    assert stored(storage).save(shared)
+    files = stored(storage)
+
+    def stop(*_):
+        raise BucketError("it has stopped")
+
+    files._bucket.copy = stop
+    for _ in range(3):
+        assert make(Youngest(files, None)).steps == 0
+    assert caplog.text.count("it has stopped") == 1

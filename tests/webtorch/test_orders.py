@@ -57,6 +57,20 @@ def test_orders_are_on_the_disk_or_not_there(tmp_path, monkeypatch):
     assert orders.read() == ordered
 
 
+def test_freeze_while_versions_are_loaded_is_not_undone(tmp_path):
+    """It came from another host: what was read before would be taken for an order of this one."""
+    orders = Orders(tmp_path)
+    orders.change(lambda _: Ordered(loaded=frozenset({"xor@2"})))
+    frozen = []
+    state = SimpleNamespace(name="xor", set_frozen=frozen.append)
+    loader = SimpleNamespace(follow=lambda *_: orders.change(freeze))
+    followed = []
+    workers = SimpleNamespace(set_followed=followed.append)
+    Follower(orders, loader, lambda: [state], workers).follow()
+    # the number is that of the versions, and what is written after it is polled
+    assert (frozen, followed) == ([True], [1])
+
+
 def test_worker_that_cannot_read_orders_tries_again(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(follower, "POLL", 0.001)
     orders = Orders(tmp_path)

@@ -85,7 +85,7 @@ class GlooGroup:
 
     @property
     def waits(self) -> Mapping[str, float]:
-        """Seconds that the last `mean` waited for the differences of each other member."""
+        """Seconds since it was made that `mean` waited for the differences of each other member."""
         return self._waits
 
     def fits(self, view: View) -> bool:
@@ -152,7 +152,8 @@ class GlooGroup:
         compress: Compression = "none" if is_exact else self._compress
         mean = Mean(self._links, compress, difference, shares, rest, self._next)
         result = mean.run()
-        self._waits = mean.waits
+        for host, seconds in mean.waits.items():
+            self._waits[host] = self._waits.get(host, 0.0) + seconds
         return result
 
     def total(self, values: Tensor) -> Tensor:

@@ -214,7 +214,7 @@ class Group(Protocol):
 
     @property
     def waits(self) -> Mapping[str, float]:
-        """Seconds that the last `mean` waited for the differences of each other member, by id.
+        """Seconds since it was made that `mean` waited for each other member's differences, by id.
 
         A host with a slow link is waited for by most others.
         """

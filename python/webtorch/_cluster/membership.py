@@ -68,15 +68,19 @@ class Lighthouse:
         settings: The cluster's.
         ring: Its keys.
         instance: Random, the same in all processes of this host: it tells hosts with one id apart.
+        since: When the host began, seconds since 1970, by which the older one of these is found;
+            None: now.
 
     """
 
-    def __init__(self, settings: Settings, ring: Ring, instance: str) -> None:
+    def __init__(
+        self, settings: Settings, ring: Ring, instance: str, since: float | None = None
+    ) -> None:
         self._settings = settings
         self._ring = ring
         self._instance = instance
         self._replica = f"{settings.id}/{instance}"
-        self._since = time.time()
+        self._since = time.time() if since is None else since
         self._changed = threading.Condition()
         self._closed = threading.Event()
         self._client: Any = None
@@ -298,7 +302,7 @@ class _Entry:
     """Its id and its instance."""
     member: Member
     since: float
-    """When it began to ask, seconds since 1970."""
+    """When the host began, seconds since 1970."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ can be made. So a host probes the others after an error, and says whom it cannot
 """
 
 import errno
+import logging
 import selectors
 import socket
 import threading
@@ -12,6 +13,8 @@ import time
 from collections.abc import Iterable, Sequence
 
 from webtorch._cluster.interfaces import STORE_PORT, Member, Settings
+
+log = logging.getLogger("webtorch")
 
 PAUSE = 1.0
 """Seconds between two probes of a host that cannot be reached."""
@@ -66,6 +69,17 @@ class Probes:
             thread.join(timeout_of(self._settings) + PAUSE)
 
     def _run(self) -> None:
+        try:
+            self._probe()
+        except OSError as error:
+            # for example no file descriptors: nothing is known, until the next error of a round
+            log.error("other hosts cannot be probed: %s", error)
+            with self._lock:
+                self._wanted = {}
+                self._unreachable = frozenset()
+                self._thread = None
+
+    def _probe(self) -> None:
         while not self._closed.is_set():
             with self._lock:
                 members = [*self._wanted.values()]

@@ -69,6 +69,8 @@ class State:
     """Value of `Store.replaced` when the anchor was made."""
     fresh: bool = True
     """Whether the host has not been in a round or taken an anchor since it has this memory."""
+    joined: bool = False
+    """Whether a round of the host with this memory has ended with the same anchors at all hosts."""
     frozen: bool = False
     """Whether the model is frozen, as all hosts have agreed."""
     orders: int = -1

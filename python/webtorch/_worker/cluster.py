@@ -29,7 +29,7 @@ from webtorch._cluster.rounds import Alone, Rounds
 from webtorch._cluster.seal import Ring
 from webtorch._cluster.store import State
 from webtorch._cluster.teams import CutOff, Disagreement, agreed, connected, rules_of
-from webtorch._process import instance
+from webtorch._process import began, instance
 from webtorch._worker.cluster_metrics import Metrics
 from webtorch._zone.orders import Orders
 from webtorch._zone.rounds_store import RoundsStore
@@ -81,8 +81,8 @@ class Election(Protocol):
     def resign_rounds(self) -> None:
         """Let another worker be elected."""
 
-    def join(self) -> None:
-        """Note that the models of this host are those of its cluster."""
+    def join(self, joined: bool) -> None:
+        """Note whether the models of this host are those of its cluster."""
 
     def is_last(self) -> bool:
         """Note that this worker has made its last step; return whether all workers have."""
@@ -171,13 +171,12 @@ class Cluster(threading.Thread):
                         # what a worker that was killed has begun is completed in any case
                         with self._stores() as stores:
                             Rounds(self._settings, lambda: stores).resume()
-                            if all(_has_source(store.state) for store in stores.values()):
-                                self._election.join()
+                            self._election.join(_are_joined(stores))
                         is_resumed = True
                     if is_over():
                         break
                     if host is None:
-                        host = Host(self._located(), self._metrics, self._election.join)
+                        host = Host(self._located(), self._metrics)
                     delay = host.work(self._stores)
                     if host.is_failing and self._has_moved(host):
                         # the next turn is at the other address
@@ -205,9 +204,13 @@ class Cluster(threading.Thread):
                 self._election.resign_rounds()
 
     def _show(self) -> None:
-        """Show what is not counted: alerts need it when there are no rounds."""
+        """Show what is not counted: alerts need it when there are no rounds.
+
+        Other code may have brought a model that is not that of the cluster yet.
+        """
         # an error of this kind is that of the next turn
         with contextlib.suppress(Exception), self._stores() as stores:
+            self._election.join(_are_joined(stores))
             self._metrics.show_models(stores)
 
     def _located(self) -> Settings:
@@ -306,18 +309,16 @@ class Host:
     Args:
         settings: Those of the cluster.
         metrics: What operators see.
-        join: Notes that the models are those of the cluster.
 
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics, join: Callable[[], None]) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings = settings
-        self._join = join
         self._metrics = metrics
         self._ring = Ring(settings.name, settings.secrets)
         self._coordinator = Coordinator(settings)
         self._coordinator.start()
-        self._membership = Lighthouse(settings, self._ring, instance)
+        self._membership = Lighthouse(settings, self._ring, instance, began)
         self._probes = Probes(settings)
         self._group: Group | None = None
         self._stores: Mapping[str, RoundsStore] = {}
@@ -340,6 +341,8 @@ class Host:
         self._log_problem()
         if time.monotonic() < self._quiet_until:
             self._metrics.count_alone()
+            with pinned() as stores:
+                self._metrics.show_hosts([self._settings.id], {}, stores)
             return self._settings.interval
         try:
             about = {
@@ -369,8 +372,10 @@ class Host:
 
     def _work(self, view: View, stores: Mapping[str, RoundsStore]) -> float:
         started = time.monotonic()
+        before: Mapping[str, float] = {}
         try:
             group = self._group_of(view)
+            before = dict(group.waits)
             if self._waits_for_others(view, stores):
                 return self._settings.interval
             sent, received = group.sent, group.received
@@ -384,10 +389,11 @@ class Host:
             self._warn_of_failures(error)
             return float(min(RETRY * 2 ** min(self._failures, 20), MAX_RETRY))
         finally:
-            waits = self._group.waits if self._group else {}
+            after = self._group.waits if self._group else {}
+            waits = {host: seconds - before.get(host, 0.0) for host, seconds in after.items()}
             self._metrics.show_hosts(view.ids, waits, stores)
         if done.settled:
-            self._join()
+            _note_joined(stores)
         self._metrics.count_bytes(group.sent - sent, group.received - received)
         self._failures = self._own_errors = 0
         self._failing_since = None
@@ -490,7 +496,7 @@ class Host:
     def _pause(self, seconds: float) -> None:
         """Let others not wait for this host."""
         self._membership.close()
-        self._membership = Lighthouse(self._settings, self._ring, instance)
+        self._membership = Lighthouse(self._settings, self._ring, instance, began)
         self._quiet_until = time.monotonic() + seconds
 
     def _warn_of_failures(self, error: GroupError) -> None:
@@ -522,7 +528,6 @@ class Host:
     def _go_on_alone(self, error: ClusterError) -> None:
         self._close_group()
         self._rounds.note_members([self._settings.id], 0)
-        self._metrics.show_hosts([self._settings.id], {}, self._stores)
         self._metrics.count_alone()
         self._failing_since = None
         if isinstance(error, Taken):
@@ -536,6 +541,7 @@ class Host:
             log.error('cluster "%s": this host goes on alone: %s', self._settings.name, error)
         self._ids = ()
         self._metrics.show_members(1, 0)
+        self._metrics.show_hosts([self._settings.id], {}, self._stores)
 
     def _note(self, view: View) -> None:
         """Log which hosts have come and gone, and those that are refused."""
@@ -561,9 +567,20 @@ class Host:
         self._metrics.show_members(len(view.ids), view.generation)
 
 
+def _are_joined(stores: Mapping[str, RoundsStore]) -> bool:
+    """Return whether all models are those of the cluster, or of a checkpoint."""
+    return all(_has_source(store.state) for store in stores.values())
+
+
 def _has_source(state: State) -> bool:
     """Return whether a model is that of a checkpoint or of a round, not as the code has made it."""
-    return not state.fresh or state.anchor.steps > 0
+    return state.joined or not state.fresh or state.anchor.steps > 0
+
+
+def _note_joined(stores: Mapping[str, RoundsStore]) -> None:
+    for store in stores.values():
+        if not store.state.joined:
+            store.write(dataclasses.replace(store.state, joined=True))
 
 
 def _is_local(name: str) -> bool:

@@ -101,8 +101,10 @@ class Follower(threading.Thread):
     def _follow(self) -> None:
         ordered = self._last = self.orders.read()
         self._loader.follow(ordered.loaded, ordered.unloaded)
+        # a round may have frozen a model while versions were loaded
+        frozen = self.orders.read().frozen
         for shared in self._states():
-            shared.set_frozen(shared.name in ordered.frozen)
+            shared.set_frozen(shared.name in frozen)
         self._workers.set_followed(ordered.number)
 
     def unloaded(self) -> frozenset[str]:

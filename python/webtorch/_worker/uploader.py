@@ -1,6 +1,7 @@
 """The thread that writes models to object storage, in one worker of the host."""
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -64,6 +65,7 @@ class Uploader(threading.Thread):
         self._interval = interval
         self._stopping = threading.Event()
         self._errors: dict[str, str] = {}
+        self._away: set[str] = set()
 
     def stop(self) -> None:
         """Write for the last time, if this is the elected worker and the store is there."""
@@ -92,29 +94,38 @@ class Uploader(threading.Thread):
             if not self._election.is_leaving() and self._election.elect_uploader():
                 self._serve()
         if self._election.elect_uploader():
-            if not self._errors:
-                self._save_all(last=True)
+            self._save_all(last=True)
             self._election.resign_uploader()
 
     def _serve(self) -> None:
         """Write until the worker shuts down."""
         due = time.monotonic()
         retry = POLL
+        retry_at = math.inf
         while not self._election.is_leaving():
-            if time.monotonic() >= due:
-                due = time.monotonic() + self._interval
-                if not self._save_all():
-                    due = min(due, time.monotonic() + retry)
-                retry = min(2 * retry, MAX_RETRY) if self._errors else POLL
-            if self._stopping.wait(min(POLL, max(0.0, due - time.monotonic()))):
+            now = time.monotonic()
+            if now >= min(due, retry_at):
+                is_due = now >= due
+                if is_due:
+                    due = now + self._interval
+                self._save_all(only=None if is_due else frozenset(self._away))
+                retry_at = time.monotonic() + retry if self._away else math.inf
+                retry = min(2 * retry, MAX_RETRY) if self._away else POLL
+            if self._stopping.wait(min(POLL, max(0.0, min(due, retry_at) - time.monotonic()))):
                 break
         self._election.resign_uploader()
 
-    def _save_all(self, last: bool = False) -> bool:
-        """Write all models; return whether none has failed."""
-        for shared in self._states():
-            self._save(shared, last)
-        return not self._errors
+    def _save_all(self, only: frozenset[str] | None = None, last: bool = False) -> None:
+        """Write all models, or only some; for the last time those that the store has not failed."""
+        states = [*self._states()]
+        names = {shared.name for shared in states}
+        # others were unloaded, or other code has come
+        self._errors = {name: text for name, text in self._errors.items() if name in names}
+        self._away &= names
+        for shared in states:
+            is_left_out = last and shared.name in self._away
+            if not is_left_out and (only is None or shared.name in only):
+                self._save(shared, last)
 
     def _save(self, shared: SharedState, last: bool) -> None:
         name = shared.name
@@ -125,7 +136,13 @@ class Uploader(threading.Thread):
             if name not in self._errors:
                 log.error('model "%s" could not be written to storage: %s', name, error)
             self._errors[name] = str(error)
+            # others are of the model, for example weights that are not finite
+            if isinstance(error, OSError):
+                self._away.add(name)
+            else:
+                self._away.discard(name)
             return
+        self._away.discard(name)
         if self._errors.pop(name, None):
             log.warning('model "%s" is written to storage again', name)
         if is_written:

@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -15,10 +15,14 @@ CONNECT_TIMEOUT: Final = 3.0
 READ_TIMEOUT: Final = 20.0
 """Seconds without progress."""
 
+BRIEF_TIMEOUT: Final = 3.0
+"""Such seconds of a request that a start waits for, which is made once."""
+
 _ATTEMPTS = 2
 _EXISTS = frozenset({409, 412})
 """Status of a conditional write: another one was before, or is being made."""
 _PAST_END = 416
+_MISSING = "NoSuchKey"
 
 _REGION = "us-east-1"
 """The region if none is configured, which stores other than that of AWS do not look at."""
@@ -26,6 +30,10 @@ _REGION = "us-east-1"
 
 class BucketError(OSError):
     """The store cannot be reached, or has refused a request."""
+
+
+class MissingError(BucketError):
+    """There is no object of a name, or not any more."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +74,14 @@ class Bucket:
         self._bucket = found[1]
         self._path = found[2].strip("/")
         self._endpoint = endpoint
-        self._made: Any = None
+        self._made: dict[bool, Any] = {}
 
-    def list(self, folder: str) -> Listing:
+    def list(self, folder: str, brief: bool = False) -> Listing:
         """Return the objects of a folder, without those of folders in it.
+
+        Args:
+            folder: The folder.
+            brief: Whether somebody waits: it ends soon if the store does not answer.
 
         Raises:
             BucketError: They cannot be listed.
@@ -79,8 +91,9 @@ class Bucket:
         more: dict[str, str] = {}
         prefix = f"{self._key(folder)}/"
         with _errors():
+            client = self._client(brief)
             while True:
-                answer = self._client.list_objects_v2(
+                answer = client.list_objects_v2(
                     Bucket=self._bucket, Prefix=prefix, Delimiter="/", **more
                 )
                 for each in answer.get("Contents", ()):
@@ -104,7 +117,7 @@ class Bucket:
         file.seek(0)
         try:
             with _errors():
-                self._client.put_object(
+                self._client().put_object(
                     Bucket=self._bucket, Key=self._key(name), Body=file, IfNoneMatch="*"
                 )
         except BucketError as error:
@@ -117,12 +130,13 @@ class Bucket:
         """Return a part of an object; less at its end.
 
         Raises:
+            MissingError: There is none.
             BucketError: It cannot be read.
 
         """
         try:
             with _errors():
-                answer = self._client.get_object(
+                answer = self._client().get_object(
                     Bucket=self._bucket, Key=self._key(name), Range=f"bytes={begin}-{end - 1}"
                 )
                 data: bytes = answer["Body"].read()
@@ -136,12 +150,13 @@ class Bucket:
         """Write an object to a file.
 
         Raises:
+            MissingError: There is none.
             BucketError: It cannot be read.
             OSError: The file cannot be written.
 
         """
         with _errors():
-            body = self._client.get_object(Bucket=self._bucket, Key=self._key(name))["Body"]
+            body = self._client().get_object(Bucket=self._bucket, Key=self._key(name))["Body"]
             while data := body.read(CHUNK):
                 file.write(data)
 
@@ -153,19 +168,23 @@ class Bucket:
 
         """
         with _errors():
-            self._client.delete_object(Bucket=self._bucket, Key=self._key(name))
+            self._client().delete_object(Bucket=self._bucket, Key=self._key(name))
 
     def _key(self, name: str) -> str:
         return f"{self._path}/{name}" if self._path else name
 
-    @property
-    def _client(self) -> Any:
-        if self._made is None:
-            self._made = _make_client(self._endpoint)
-        return self._made
+    def _client(self, brief: bool = False) -> Any:
+        if brief not in self._made:
+            read, attempts = (BRIEF_TIMEOUT, 1) if brief else (READ_TIMEOUT, _ATTEMPTS)
+            try:
+                self._made[brief] = _make_client(self._endpoint, read, attempts)
+            except ValueError as error:
+                # a URL that nginx takes, and the SDK does not
+                raise BucketError(str(error)) from error
+        return self._made[brief]
 
 
-def _make_client(endpoint: str | None) -> Any:
+def _make_client(endpoint: str | None, read_timeout: float, attempts: int) -> Any:
     """Return a client; the package is imported where it is needed alone, as it is large."""
     from botocore.config import Config
     from botocore.session import Session
@@ -177,8 +196,8 @@ def _make_client(endpoint: str | None) -> Any:
         endpoint_url=endpoint,
         config=Config(
             connect_timeout=CONNECT_TIMEOUT,
-            read_timeout=READ_TIMEOUT,
-            retries={"total_max_attempts": _ATTEMPTS, "mode": "standard"},
+            read_timeout=read_timeout,
+            retries={"total_max_attempts": attempts, "mode": "standard"},
             # checksums of the SDK that few other stores know; files have their own
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
@@ -193,15 +212,20 @@ def _errors() -> Iterator[None]:
     """Raise all errors of the SDK as `BucketError`."""
     try:
         yield
-    except OSError:
-        raise
     except Exception as error:
+        # some of them are of OSError, too: timeouts, and errors of TLS
         if not type(error).__module__.startswith(("botocore.", "urllib3.")):
             raise
-        raise BucketError(str(error)) from error
+        kind = (
+            MissingError if _answer(error).get("Error", {}).get("Code") == _MISSING else BucketError
+        )
+        raise kind(str(error)) from error
+
+
+def _answer(error: BaseException | None) -> Mapping[str, Any]:
+    return getattr(error, "response", None) or {}
 
 
 def _status_of(error: BucketError) -> int | None:
-    answer = getattr(error.__cause__, "response", None) or {}
-    found = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    found = _answer(error.__cause__).get("ResponseMetadata", {}).get("HTTPStatusCode")
     return found if isinstance(found, int) else None

@@ -5,6 +5,7 @@ valid. So the worker that does rounds may be killed at any time: the next one co
 """
 
 import json
+import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ from webtorch._cluster.store import SNAPSHOT, State
 from webtorch._zone.blocks import Blocks
 from webtorch._zone.interfaces import Counters, all_steps
 from webtorch._zone.layout import Entry, Layout
+from webtorch._zone.orders import DamagedOrdersError
+
+log = logging.getLogger("webtorch")
 
 MASK = (1 << 64) - 1
 
@@ -254,7 +258,16 @@ class RoundsStore:
     def set_frozen(self, frozen: bool) -> None:
         """Let training make no steps at this host, or make them again."""
         if self.order:
-            self.order(self.name, frozen)
+            try:
+                self.order(self.name, frozen)
+            except (OSError, DamagedOrdersError) as error:
+                # the order is followed, and the host goes on with the rounds
+                log.error(
+                    'model "%s": the order of another host is in force, but a restart will not '
+                    "know it: %s",
+                    self.name,
+                    error,
+                )
         self.counters.frozen = int(frozen)
 
     def replaced(self) -> int:

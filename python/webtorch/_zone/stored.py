@@ -5,27 +5,30 @@ any host may write it, and one does. The epoch grows with weights that do not fo
 the file before: they were put into place, or all hosts have begun again.
 """
 
+import hashlib
 import json
 import logging
 import re
 import secrets
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from torch import Tensor
 
 from webtorch._cluster.lineage import Anchor
 from webtorch._zone import checkpoint
 from webtorch._zone.blocks import Blocks
-from webtorch._zone.bucket import Bucket, BucketError
+from webtorch._zone.bucket import Bucket, BucketError, MissingError
 from webtorch._zone.checkpoint import MAX_HEADER, Checkpoints, Loaded
 from webtorch._zone.interfaces import Contents, all_steps
 from webtorch._zone.shared_state import SharedState
+
+_Result = TypeVar("_Result")
 
 log = logging.getLogger("webtorch")
 
@@ -84,15 +87,17 @@ class _Known:
     key: str
     epoch: int
     hosts: frozenset[str]
+    steps: int
 
     @classmethod
     def read(cls, metadata: Mapping[str, Any]) -> "_Known":
         """Read what `_Version.write` has returned; of another program's file nothing is known."""
         try:
             hosts = json.loads(metadata["hosts"])
-            return cls(str(metadata["key"]), int(metadata["anchor"]), frozenset(map(str, hosts)))
+            key, epoch, steps = metadata["key"], metadata["anchor"], metadata["step"]
+            return cls(str(key), int(epoch), frozenset(map(str, hosts)), int(steps))
         except (KeyError, ValueError, TypeError):
-            return cls("", 0, frozenset())
+            return cls("", 0, frozenset(), 0)
 
 
 class StoredCheckpoints:
@@ -129,31 +134,40 @@ class StoredCheckpoints:
             return None
         try:
             files = self._files(self._folder_of(model))
-        except BucketError as error:
-            self._away_until = time.monotonic() + AWAY
+        except OSError as error:
+            self._note_away()
             log.error("%s is away, models begin without it: %s", self._bucket.url, error)
             return None
         return files[-1].time if files else None
 
     def load(self, model: Contents) -> Loaded | None:
         """Read the youngest file of a model that is whole and fits; log those that do not."""
-        folder = self._folder_of(model)
         try:
-            for file in reversed(self._files(folder)):
-                path = f"{folder}/{file.name}"
-                with tempfile.NamedTemporaryFile(suffix=".safetensors") as copy:
-                    self._bucket.copy(path, copy)
-                    copy.flush()
-                    try:
-                        loaded = checkpoint.read(Path(copy.name), model)
-                    except checkpoint.DamagedError as error:
-                        log.error('model "%s": %s is not used: %s', model.name, path, error)
-                        continue
-                log.info('model "%s" is as in %s/%s', model.name, self._bucket.url, path)
-                return loaded
+            return _again(lambda: self._load(model))
         except OSError as error:
+            if isinstance(error, BucketError):
+                self._note_away()
             log.error('model "%s" begins without %s: %s', model.name, self._bucket.url, error)
         return None
+
+    def _load(self, model: Contents) -> Loaded | None:
+        folder = self._folder_of(model)
+        for file in reversed(self._files(folder)):
+            path = f"{folder}/{file.name}"
+            with tempfile.NamedTemporaryFile(suffix=".safetensors") as copy:
+                self._bucket.copy(path, copy)
+                copy.flush()
+                try:
+                    loaded = checkpoint.read(Path(copy.name), model)
+                except checkpoint.DamagedError as error:
+                    log.error('model "%s": %s is not used: %s', model.name, path, error)
+                    continue
+            log.info('model "%s" is as in %s/%s', model.name, self._bucket.url, path)
+            return loaded
+        return None
+
+    def _note_away(self) -> None:
+        self._away_until = time.monotonic() + AWAY
 
     def save(self, shared: SharedState, last: bool = False) -> bool:
         """Write the weights if they have changed and no other host has just done so.
@@ -171,6 +185,9 @@ class StoredCheckpoints:
             NotFiniteError: The weights are not finite.
 
         """
+        return _again(lambda: self._save(shared, last))
+
+    def _save(self, shared: SharedState, last: bool) -> bool:
         with shared.pinned() as blocks:
             version = _version(shared, blocks, self._memory)
         if version is None or self._done.get(shared.name) == version.key:
@@ -191,12 +208,46 @@ class StoredCheckpoints:
                     return False
                 _write(draft, shared, tensors, version, file)
             is_new = self._bucket.put_new(f"{folder}/{file.name}", draft)
-        # if it is not, another host has written the same
+        if not is_new:
+            # another one has written it, or is about to: the next look says whether it is the same
+            return False
         self._done[shared.name] = version.key
-        if is_new:
-            for old in files[: len(files) + 1 - self._keep]:
-                self._bucket.delete(f"{folder}/{old.name}")
-        return is_new
+        self._warn_of_fewer_steps(folder, files, file, version)
+        for old in self._surplus(folder, files, file):
+            self._bucket.delete(f"{folder}/{old.name}")
+        return True
+
+    def _surplus(self, folder: str, files: list[Stored], new: Stored) -> list[Stored]:
+        """Return which of the files before a new one are not kept.
+
+        The youngest file of each of some epochs before is kept, and of all of them that with the
+        most steps: weights of a host that has begun without the store do not replace all others.
+        """
+        same = [each for each in files if each.epoch == new.epoch]
+        ends = [*{each.epoch: each for each in files if each.epoch != new.epoch}.values()]
+        kept = {*ends, *same[max(0, len(same) + 1 - self._keep) :]}
+        if not same and len(ends) > self._keep:
+            # it is asked for when an epoch begins alone
+            most = max(ends, key=lambda each: self._steps(folder, each))
+            kept = {most, *ends[len(ends) + 1 - self._keep :]}
+        return [each for each in files if each not in kept]
+
+    def _warn_of_fewer_steps(
+        self, folder: str, files: list[Stored], new: Stored, version: _Version
+    ) -> None:
+        """Warn if weights are not those of the file before, and have been trained less."""
+        if not files or files[-1].epoch == new.epoch:
+            return
+        steps = self._known(folder, files[-1]).steps
+        if version.steps < steps:
+            log.warning(
+                "%s/%s has %d steps, and %s, which is kept, has %d: it has begun without that",
+                folder,
+                new.name,
+                version.steps,
+                files[-1].name,
+                steps,
+            )
 
     def _place(
         self, folder: str, files: list[Stored], version: _Version, now: datetime | None
@@ -227,6 +278,9 @@ class StoredCheckpoints:
             self._heads[folder] = file.name, known
         return known
 
+    def _steps(self, folder: str, file: Stored) -> int:
+        return _Known.read(self._metadata(f"{folder}/{file.name}")).steps
+
     def _metadata(self, path: str) -> Mapping[str, Any]:
         head = self._bucket.read(path, 0, _HEAD)
         size = 8 + min(int.from_bytes(head[:8], "little"), MAX_HEADER)
@@ -239,7 +293,7 @@ class StoredCheckpoints:
         return found if isinstance(found, dict) else {}
 
     def _files(self, folder: str) -> list[Stored]:
-        return _sorted(self._bucket.list(folder).objects)
+        return _sorted(self._bucket.list(folder, brief=True).objects)
 
     def _folder_of(self, model: Contents) -> str:
         folder = checkpoint.folder(model.name)
@@ -276,6 +330,17 @@ class Youngest:
         return f"{found}, and {self.files.describe_missing(name)}" if self.files else found
 
 
+def _again(function: Callable[[], _Result]) -> _Result:
+    """Call a function, and once more if a file that it was to read is gone.
+
+    Another host has then written younger ones, and deleted it.
+    """
+    try:
+        return function()
+    except MissingError:
+        return function()
+
+
 def _version(shared: SharedState, blocks: Blocks, memory: str) -> _Version | None:
     """Return what there is to write: the anchor or, without a cluster, the weights of this host.
 
@@ -285,7 +350,9 @@ def _version(shared: SharedState, blocks: Blocks, memory: str) -> _Version | Non
     if store is not None:
         return _version_of(store.state.anchor)
     steps, replaced = all_steps(blocks.counters), blocks.counters.replaced
-    key = f"{shared.name}/{steps}/{replaced}"
+    # other code may have made as many steps
+    layout = hashlib.sha256(shared.layout.key).hexdigest()[:16]
+    key = f"{shared.name}/{steps}/{replaced}/{layout}"
     return _Version(key, replaced, steps, frozenset({memory}), steps) if steps else None
 
 

@@ -145,9 +145,9 @@ class NginxZone:
         """Let another worker do rounds."""
         lib.ngx_webtorch_rounds_resign()
 
-    def join(self) -> None:
-        """Note that the models of this host are those of its cluster."""
-        lib.ngx_webtorch_rounds_join()
+    def join(self, joined: bool) -> None:
+        """Note whether the models of this host are those of its cluster."""
+        lib.ngx_webtorch_rounds_join(joined)
 
     def is_last(self) -> bool:
         """Note that this worker has made its last step; return whether all workers have."""

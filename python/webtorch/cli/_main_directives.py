@@ -1,5 +1,6 @@
 """Directives of the main context of a configuration of nginx, with those of its includes."""
 
+import glob
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,16 +41,16 @@ def main_directives(
     for words in _simple(text):
         if words[0] == "include" and len(words) == 2 and depth:
             # of an absolute pattern the root is ignored
-            for file in sorted(_matches(root, words[1])):
+            for file in _matches(root, words[1]):
                 yield from main_directives(file, root, depth - 1)
         else:
             yield words
 
 
 def _matches(root: Path, pattern: str) -> list[Path]:
-    absolute = root / pattern
-    relative = absolute.relative_to(absolute.anchor)
-    return [file for file in Path(absolute.anchor).glob(str(relative)) if file.is_file()]
+    # as glob(3) has it: "**" is "*", and hidden files are not found
+    found = sorted(glob.glob(str(root / pattern)))
+    return [file for file in map(Path, found) if file.is_file()]
 
 
 def _simple(text: str) -> Iterator[list[str]]:

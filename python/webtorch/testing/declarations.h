@@ -606,7 +606,7 @@ void ngx_webtorch_uploader_resign(void);
 int ngx_webtorch_rounds_elect(void);
 void ngx_webtorch_rounds_resign(void);
 
-void ngx_webtorch_rounds_join(void);
+void ngx_webtorch_rounds_join(int joined);
 
 int ngx_webtorch_rounds_last(void);
 
