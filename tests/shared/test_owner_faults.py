@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import requests
 
-from nginx import Nginx, wait_for
+from nginx import DEADLINE, Nginx, wait_for
 from owner import APP, HTTP, WORKERS, Client
 
 SERVER = """
@@ -170,9 +170,11 @@ def test_owner_that_is_stuck_is_replaced(server, directory):
         owner = owner_of(server)
         stuck = post_gated(client, directory, pool, "/stuck")
         server.wait_for_log("the worker is replaced, as a webtorch handler does not return")
-        # it exits when its call is over or its requests have timed out
-        os.kill(owner, signal.SIGKILL)
-        assert stuck.result().status_code == 503
+        # its call does not end, and it takes other batches meanwhile
+        assert client.post("/where", [[2]]).json()[0][0] == owner
+        answer = stuck.result()
+        assert answer.status_code == 503 and answer.json()["code"] == "owner_lost"
+        assert client.post("/where", [[2]]).json()[0][0] not in (owner, client.pid)
         (directory / "open").touch()
         assert client.post("/stuck", [[2]]).json()[0][0] not in (owner, client.pid)
 
@@ -251,12 +253,16 @@ webtorch_device auto owner;
 location = /narrow { webtorch_handler app:narrow max_delay=300ms; }
 location = /net { webtorch_handler app:net; }
 location = /pid { webtorch_handler app:pid; }
+location = /slow { limit_rate 1k; root ROOT; }
 """
 
 
 @pytest.fixture
-def device_server(start):
-    return start(DEVICE_SERVER, DEVICE_APP, http=HTTP, workers=WORKERS)
+def device_server(start, directory):
+    (directory / "slow").write_bytes(bytes(1 << 20))
+    return start(
+        DEVICE_SERVER.replace("ROOT", str(directory)), DEVICE_APP, http=HTTP, workers=WORKERS
+    )
 
 
 def test_device_is_opened_by_the_owner_alone(device_server):
@@ -300,6 +306,27 @@ def test_device_that_fails_retires_the_owner(device_server):
 
         wait_for(is_replaced, "another owner")
         assert client.post("/narrow", [[2]]).json() == [[-2]]
+
+
+def test_connections_of_an_owner_that_leaves_are_closed(device_server):
+    def connect() -> requests.Session | None:
+        session = requests.Session()
+        if session.get(device_server.url("/pid"), timeout=DEADLINE).json()["owner"]:
+            return session
+        session.close()
+        return None
+
+    session = wait_for(connect, "a connection to the owner")
+    with session, contextlib.closing(Client(device_server)) as client:
+        owner = client.post("/net", [[1]]).json()[0][0]
+        # it would take minutes
+        download = session.get(device_server.url("/slow"), stream=True, timeout=DEADLINE)
+        assert client.post("/narrow", [[666]]).status_code in (500, 503)
+        device_server.wait_for_log(f"{owner}#.*gracefully shutting down")
+        # it waits for the next owner
+        assert client.post("/net", [[1]]).json()[0][0] != owner
+        with pytest.raises(requests.exceptions.RequestException):
+            _ = download.content
 
 
 def test_owner_with_inline_is_refused(configured):
