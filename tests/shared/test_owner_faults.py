@@ -179,6 +179,21 @@ def test_owner_that_is_stuck_is_replaced(server, directory):
         assert client.post("/stuck", [[2]]).json()[0][0] not in (owner, client.pid)
 
 
+def test_batches_behind_a_stuck_call_are_refused(server, directory):
+    with (
+        concurrent.futures.ThreadPoolExecutor(4) as pool,
+        contextlib.closing(Client(server)) as inside,
+        contextlib.closing(Client(server, but=inside.pid)) as behind,
+    ):
+        post_gated(inside, directory, pool, "/stuck")
+        # it was not begun, so it can be sent again
+        answer = behind.post("/stuck", [[2]])
+        assert answer.status_code == 503, answer.text
+        assert answer.json()["code"] == "queue_full"
+        assert answer.headers["Retry-After"] == "1"
+        (directory / "open").touch()
+
+
 def test_reload_leaves_batches_to_the_owner_before(server, directory):
     with (
         concurrent.futures.ThreadPoolExecutor(4) as pool,

@@ -114,10 +114,11 @@ WORKERS = 4
 
 
 class Client:
-    """A connection to a worker that is not the owner."""
+    """A connection to a worker that is not the owner, nor the process `but`."""
 
-    def __init__(self, server: Nginx) -> None:
+    def __init__(self, server: Nginx, but: int = 0) -> None:
         self._server = server
+        self._but = but
         self.pid = 0
         self.owner = 0
         wait_for(self._connect, "a connection to another worker than the owner")
@@ -128,6 +129,9 @@ class Client:
         self.pid = found["pid"]
         if found["owner"]:
             self.owner = self.pid
+            self.session.close()
+            return False
+        if self.pid == self._but:
             self.session.close()
             return False
         return True
