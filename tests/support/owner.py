@@ -44,6 +44,10 @@ def picky(x: Float32[Tensor, "batch 1"]) -> Float32[Tensor, "batch 1"]:
                                  headers={"X-Why": "luck"})
     if (x == 14).any():
         raise ValueError("fourteen")
+    if (x == 15).any():
+        raise webtorch.QueueFullError("fifteen")
+    if (x == 16).any():
+        raise webtorch.BatchTimeoutError("sixteen")
     return -x
 
 @webtorch.infer
@@ -86,7 +90,7 @@ def failing(request):
     try:
         return picky.batched(torch.tensor([[float(request.query()["x"][0])]])).tolist()
     except webtorch.HTTPError as error:
-        return {"status": error.status, "code": error.code, "detail": error.detail,
+        return {"type": type(error).__name__, "status": error.status, "code": error.code, "detail": error.detail,
                 "headers": [*error.headers]}
 """
 
