@@ -66,6 +66,7 @@ static void ngx_webtorch_take_done(ngx_webtorch_waiter_t *waiter,
 static void ngx_webtorch_take_free(ngx_webtorch_taken_t *taken);
 static void ngx_webtorch_take_timer_handler(ngx_event_t *ev);
 static void ngx_webtorch_take_leave(ngx_event_t *ev);
+static void ngx_webtorch_take_serve(void);
 static ngx_webtorch_handoff_slot_t *ngx_webtorch_take_slot(void);
 
 
@@ -105,6 +106,8 @@ ngx_webtorch_take_init_process(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf)
 
     ngx_webtorch_leave_limit(NGX_WEBTORCH_TAKE_LEAVE);
 
+    ngx_webtorch_take_serve();
+
     return NGX_OK;
 }
 
@@ -140,6 +143,8 @@ ngx_webtorch_take_timer_handler(ngx_event_t *ev)
 
     take = &ngx_webtorch_take;
 
+    ngx_webtorch_take_serve();
+
     if (ngx_exiting && ngx_webtorch_leave_begun()) {
         ngx_webtorch_take_leave(ev);
         return;
@@ -150,6 +155,32 @@ ngx_webtorch_take_timer_handler(ngx_event_t *ev)
     }
 
     ngx_add_timer(ev, NGX_WEBTORCH_TAKE_POLL);
+}
+
+
+/* says which functions it runs, for the health of the others */
+
+static void
+ngx_webtorch_take_serve(void)
+{
+    ngx_uint_t                i, serves;
+    ngx_webtorch_take_t      *take;
+    ngx_webtorch_handler_t  **handler;
+
+    take = &ngx_webtorch_take;
+    handler = take->handlers->elts;
+
+    for (i = 0; i < take->handlers->nelts; i++) {
+
+        if (handler[i]->owner) {
+            serves = (handler[i]->runner
+                      && !ngx_webtorch_stuck_blocks(handler[i]->runner)
+                      && !__atomic_load_n(&take->refuse, __ATOMIC_RELAXED));
+
+            ngx_webtorch_handoff_serve(take->handoff, handler[i]->hand,
+                                       serves);
+        }
+    }
 }
 
 
@@ -181,6 +212,7 @@ ngx_webtorch_take_leave(ngx_event_t *ev)
         || (held == 0 && !ngx_webtorch_leave_has_clients()))
     {
         __atomic_store_n(&take->refuse, 1, __ATOMIC_SEQ_CST);
+        ngx_webtorch_take_serve();
 
         /* what the thread took before it has seen that is counted */
 

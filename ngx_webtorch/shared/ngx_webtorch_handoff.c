@@ -332,6 +332,18 @@ ngx_webtorch_handoff_owned(ngx_webtorch_handoff_t *handoff)
 }
 
 
+ngx_uint_t
+ngx_webtorch_handoff_served(ngx_webtorch_handoff_t *handoff, ngx_uint_t i)
+{
+    ngx_webtorch_handoff_slot_t  *slot;
+
+    slot = ngx_webtorch_handoff_slot(handoff, 0, i);
+
+    return __atomic_load_n(&slot->serves, __ATOMIC_RELAXED)
+           && ngx_webtorch_handoff_owned(handoff);
+}
+
+
 /* --- the owner --- */
 
 
@@ -344,6 +356,10 @@ ngx_webtorch_handoff_own(ngx_webtorch_handoff_t *handoff)
 
     (void) __atomic_add_fetch(&handoff->epoch, 1, __ATOMIC_SEQ_CST);
 
+    for (i = 0; i < handoff->nslots; i++) {
+        ngx_webtorch_handoff_serve(handoff, i, 0);
+    }
+
     /* the owner before may have taken a bit and not the slot */
 
     for (i = 0; i < handoff->nwords; i++) {
@@ -353,6 +369,18 @@ ngx_webtorch_handoff_own(ngx_webtorch_handoff_t *handoff)
     for (i = 0; i < handoff->nworkers * handoff->nslots; i++) {
         ngx_webtorch_handoff_futex_wake(&handoff->slots[i].state);
     }
+}
+
+
+void
+ngx_webtorch_handoff_serve(ngx_webtorch_handoff_t *handoff, ngx_uint_t i,
+    ngx_uint_t serves)
+{
+    ngx_webtorch_handoff_slot_t  *slot;
+
+    slot = ngx_webtorch_handoff_slot(handoff, 0, i);
+
+    __atomic_store_n(&slot->serves, (uint32_t) serves, __ATOMIC_RELAXED);
 }
 
 

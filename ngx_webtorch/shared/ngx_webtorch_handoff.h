@@ -68,6 +68,8 @@ typedef struct {
                                              owner, and one of the above in
                                              three bits */
     uint32_t                      number; /* of all slots */
+    uint32_t                      serves; /* atomic, of the owner's slots: it
+                                             runs such batches */
 
     /* the batch */
     uint32_t                      handler;    /* its index */
@@ -139,10 +141,19 @@ void ngx_webtorch_handoff_release(ngx_webtorch_handoff_slot_t *slot);
 ngx_uint_t ngx_webtorch_handoff_owned(ngx_webtorch_handoff_t *handoff);
 
 
+/* in the same threads: whether there is one that runs batches of this slot */
+ngx_uint_t ngx_webtorch_handoff_served(ngx_webtorch_handoff_t *handoff,
+    ngx_uint_t i);
+
+
 /* Of the owner. */
 
 /* in its main thread; what the owner before had taken is lost */
 void ngx_webtorch_handoff_own(ngx_webtorch_handoff_t *handoff);
+
+/* whether it runs batches of this slot of workers; 0 at first */
+void ngx_webtorch_handoff_serve(ngx_webtorch_handoff_t *handoff, ngx_uint_t i,
+    ngx_uint_t serves);
 
 /* a slot that was posted; NULL: none was when the bell was read before */
 ngx_webtorch_handoff_slot_t *ngx_webtorch_handoff_take(

@@ -24,6 +24,7 @@ location = /short { webtorch_handler app:gated timeout=1s; }
 location = /stuck { webtorch_handler app:gated stuck=500ms; }
 location = /pid { webtorch_handler app:pid; }
 location = /metrics { webtorch_status; }
+location = /ready { webtorch_health ready; }
 """
 
 KILLED = r"\[alert\].*exited on signal 9"
@@ -69,8 +70,10 @@ def test_owner_killed_loses_what_it_has_alone(server, directory):
         contextlib.closing(Client(server)) as inside,
         contextlib.closing(Client(server)) as outside,
     ):
+        assert inside.get("/ready").ok
         lost = post_gated(inside, directory, pool)
         killed = kill_owner(server)
+        wait_for(lambda: inside.get("/ready").status_code == 503, "it not to be ready")
         waiting = pool.submit(outside.post, "/where", [[5]])
         answer = lost.result()
         assert answer.status_code == 503
@@ -170,6 +173,9 @@ def test_owner_that_is_stuck_is_replaced(server, directory):
         owner = owner_of(server)
         stuck = post_gated(client, directory, pool, "/stuck")
         server.wait_for_log("the worker is replaced, as a webtorch handler does not return")
+        wait_for(
+            lambda: "does not run app:gated" in client.get("/ready").text, "it not to be ready"
+        )
         # its call does not end, and it takes other batches meanwhile
         assert client.post("/where", [[2]]).json()[0][0] == owner
         answer = stuck.result()
@@ -231,6 +237,9 @@ def test_owner_that_cannot_import_the_function(server):
         answer = client.post("/where", [[1]])
         assert answer.status_code == 503, answer.text
         assert answer.json()["code"] == "not_loaded"
+        answer = client.get("/ready")
+        assert answer.status_code == 503
+        assert "the owner of the device does not run app:where" in answer.text
         assert owner not in server.workers()
 
 
