@@ -5,6 +5,7 @@
 #include "ngx_webtorch_choice.h"
 #include "ngx_webtorch_clock.h"
 #include "ngx_webtorch_handoff.h"
+#include "ngx_webtorch_handover.h"
 #include "ngx_webtorch_metrics_handler.h"
 
 
@@ -192,7 +193,8 @@ ngx_webtorch_give_wait(ngx_webtorch_batch_t *batch,
 
 /*
  * Why a batch waits no longer for the owner; NULL: it waits.  The master starts
- * another owner, but not for a worker that was shutting down.
+ * another owner, but not for a worker that was shutting down, or that serves in
+ * a reload until the new ones do.
  */
 
 static ngx_webtorch_give_error_t *
@@ -205,7 +207,8 @@ ngx_webtorch_give_check(ngx_webtorch_batch_t *batch, uint64_t begun)
     conf = ngx_webtorch_get_conf(ngx_cycle);
 
     if (__atomic_load_n(&runner->stop, __ATOMIC_RELAXED)
-        || (ngx_exiting && !ngx_webtorch_handoff_owned(conf->handoff)))
+        || ((ngx_exiting || ngx_webtorch_handover_begun())
+            && !ngx_webtorch_handoff_owned(conf->handoff)))
     {
         return &ngx_webtorch_give_none;
     }

@@ -70,7 +70,7 @@ def test_owner_killed_loses_what_it_has_alone(server, directory):
         contextlib.closing(Client(server)) as inside,
         contextlib.closing(Client(server)) as outside,
     ):
-        assert inside.get("/ready").ok
+        wait_for(lambda: inside.get("/ready").ok, "it to be ready")
         lost = post_gated(inside, directory, pool)
         killed = kill_owner(server)
         wait_for(lambda: inside.get("/ready").status_code == 503, "it not to be ready")
@@ -213,6 +213,26 @@ def test_reload_leaves_batches_to_the_owner_before(server, directory):
         (directory / "open").touch()
         assert begun.result().json() == [[owner]]
     wait_for(lambda: len(server.children()) == WORKERS, "the workers before to exit")
+
+
+def test_owner_before_is_killed_in_a_reload(server, directory):
+    owner = owner_of(server)
+    with contextlib.closing(Client(server)) as client:
+        # the new workers do not serve until the gate is open, and the old ones do meanwhile
+        server.write_app(
+            "import os, time, webtorch\n"
+            "while not webtorch.is_check() and os.path.exists(os.environ['GATE'] + '/closed'):\n"
+            "    time.sleep(0.01)\n" + APP
+        )
+        (directory / "closed").touch()
+        server.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: len(server.children()) >= 2 * WORKERS, "the new workers")
+        os.kill(owner, signal.SIGKILL)
+        answer = client.post("/where", [[1]])
+        assert answer.status_code == 503, answer.text
+        assert answer.json()["code"] == "owner_lost"
+        (directory / "closed").unlink()
+        wait_for(lambda: len(server.children()) == WORKERS, "the workers before to exit")
 
 
 def test_graceful_exit_waits_for_the_owner(server, directory):
