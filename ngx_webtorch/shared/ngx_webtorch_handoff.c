@@ -79,7 +79,7 @@ ngx_webtorch_handoff_create(ngx_uint_t nworkers, const size_t *sizes,
         size += ngx_webtorch_handoff_page(sizes[i]);
     }
 
-    size = nworkers * size + ngx_webtorch_handoff_head(nworkers, nsizes);
+    size = (nworkers - 1) * size + ngx_webtorch_handoff_head(nworkers, nsizes);
 
     handoff = mmap(NULL, size, PROT_READ|PROT_WRITE,
                    MAP_SHARED|MAP_ANONYMOUS|MAP_NORESERVE, -1, 0);
@@ -149,7 +149,8 @@ ngx_webtorch_handoff_init(ngx_webtorch_handoff_t *handoff, const size_t *sizes)
 
         slot->number = (uint32_t) i;
         slot->data = data;
-        slot->size = sizes[i % handoff->nslots];
+        /* the owner, which is worker 0, hands nothing over */
+        slot->size = (i < handoff->nslots) ? 0 : sizes[i % handoff->nslots];
 
         data += ngx_webtorch_handoff_page(slot->size);
     }

@@ -99,8 +99,8 @@ typedef struct {
 
 
 /*
- * Maps memory for workers from 0 on, each of which has a slot of each size.
- * NULL: ngx_errno is set.  Pages are allocated when they are written.
+ * Maps memory for workers from 0 on, each of which has a slot of each size; the
+ * owner is worker 0, whose slots have no memory.  NULL: ngx_errno is set.  Pages are allocated when they are written.
  */
 ngx_webtorch_handoff_t *ngx_webtorch_handoff_create(ngx_uint_t nworkers,
     const size_t *sizes, ngx_uint_t nsizes);
