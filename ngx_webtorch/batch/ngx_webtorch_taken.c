@@ -7,6 +7,8 @@
 
 static void ngx_webtorch_taken_set_not_done(ngx_webtorch_taken_t *taken,
     ngx_webtorch_handoff_job_t *answer, ngx_webtorch_batch_t *batch);
+static void ngx_webtorch_taken_set_outgrown(ngx_webtorch_handoff_slot_t *slot,
+    ngx_webtorch_handoff_job_t *answer, ngx_webtorch_batch_t *batch);
 static ngx_int_t ngx_webtorch_taken_lay_out(ngx_webtorch_taken_t *taken,
     ngx_webtorch_batch_t *batch);
 static uint64_t ngx_webtorch_taken_size(ngx_webtorch_taken_t *taken,
@@ -111,9 +113,7 @@ ngx_webtorch_taken_result(ngx_webtorch_taken_t *taken,
     }
 
     if (!taken->laid && ngx_webtorch_taken_lay_out(taken, batch) != NGX_OK) {
-        ngx_webtorch_taken_set_error(slot, answer, 413, "too_large",
-                                     "a batch with its results is larger than "
-                                     "\"owner=\" of the device allows");
+        ngx_webtorch_taken_set_outgrown(slot, answer, batch);
         return NGX_OK;
     }
 
@@ -154,6 +154,27 @@ ngx_webtorch_taken_set_not_done(ngx_webtorch_taken_t *taken,
 
     ngx_webtorch_taken_set_error(taken->slot, answer, 504, "timeout",
                                  "no answer in time");
+}
+
+
+/*
+ * Results of several requests have no room: alone, or in the smaller batches
+ * that follow, each may have it.  A step cannot be made again.
+ */
+
+static void
+ngx_webtorch_taken_set_outgrown(ngx_webtorch_handoff_slot_t *slot,
+    ngx_webtorch_handoff_job_t *answer, ngx_webtorch_batch_t *batch)
+{
+    slot->outgrown = 1;
+
+    ngx_webtorch_taken_set_error(slot, answer,
+                                 (slot->njobs > 1
+                                  && batch->schema->kind == WEBTORCH_INFER)
+                                     ? 503 : 413,
+                                 "too_large",
+                                 "a batch with its results is larger than "
+                                 "\"owner=\" of the device allows");
 }
 
 
@@ -246,10 +267,7 @@ ngx_webtorch_taken_copy(ngx_webtorch_taken_t *taken,
                != NGX_OK)
         {
             ngx_memzero(to, size);
-            ngx_webtorch_taken_set_error(slot, answer, 413, "too_large",
-                                         "a batch with its results is larger "
-                                         "than \"owner=\" of the device "
-                                         "allows");
+            ngx_webtorch_taken_set_outgrown(slot, answer, batch);
             return;
         }
     }

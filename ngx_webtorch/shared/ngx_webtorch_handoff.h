@@ -86,6 +86,7 @@ typedef struct {
     /* its results; sizes have those of outputs, too */
     uint64_t                      started;    /* us of the clock */
     uint64_t                      elapsed;    /* us */
+    uint32_t                      outgrown;   /* they had no room */
     char                          steps[WEBTORCH_WATCH_LEN];
     char                          versions[WEBTORCH_WATCH_LEN];
     void                         *outputs[WEBTORCH_MAX_TENSORS];

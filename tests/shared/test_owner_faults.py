@@ -70,10 +70,10 @@ def test_owner_killed_loses_what_it_has_alone(server, directory):
         contextlib.closing(Client(server)) as inside,
         contextlib.closing(Client(server)) as outside,
     ):
-        wait_for(lambda: inside.get("/ready").ok, "it to be ready")
+        wait_for(lambda: outside.get("/ready").ok, "it to be ready")
         lost = post_gated(inside, directory, pool)
         killed = kill_owner(server)
-        wait_for(lambda: inside.get("/ready").status_code == 503, "it not to be ready")
+        wait_for(lambda: outside.get("/ready").status_code == 503, "it not to be ready")
         waiting = pool.submit(outside.post, "/where", [[5]])
         answer = lost.result()
         assert answer.status_code == 503
