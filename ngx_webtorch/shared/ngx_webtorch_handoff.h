@@ -7,7 +7,7 @@
  * The state of a slot says who may read and write it:
  *
  *     free      its worker: it writes the batch
- *     posted    nobody: the owner may take it, its worker may withdraw it
+ *     posted    no process: the owner may take it, its worker may withdraw it
  *     taken     the owner: it reads the batch and writes the results
  *     done      its worker: it reads the results
  *
@@ -101,7 +101,8 @@ typedef struct {
 
 /*
  * Maps memory for workers from 0 on, each of which has a slot of each size; the
- * owner is worker 0, whose slots have no memory.  NULL: ngx_errno is set.  Pages are allocated when they are written.
+ * owner is worker 0, whose slots have no memory.  NULL: ngx_errno is set.
+ * Pages are allocated when they are written.
  */
 ngx_webtorch_handoff_t *ngx_webtorch_handoff_create(ngx_uint_t nworkers,
     const size_t *sizes, ngx_uint_t nsizes);
