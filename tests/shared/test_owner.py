@@ -177,8 +177,8 @@ def test_errors_of_posted_rows(client):
     assert found["status"] == 422 and found["code"] == "thirteen"
     assert found["detail"] == [{"at": 13}] and ["X-Why", "luck"] in found["headers"]
     assert client.get("/failing?x=14").status_code == 500
-    assert client.get("/failing?x=15").json()["type"] == "QueueFullError"
-    assert client.get("/failing?x=16").json()["type"] == "BatchTimeoutError"
+    assert client.get("/failing?x=17").json()["type"] == "QueueFullError"
+    assert client.get("/failing?x=18").json()["type"] == "BatchTimeoutError"
 
 
 def test_location_without_an_owner(client):

@@ -48,10 +48,10 @@ def picky(x: Float32[Tensor, "batch 1"]) -> Float32[Tensor, "batch 1"]:
                                  headers={"X-Why": "luck"})
     if (x == 14).any():
         raise ValueError("fourteen")
-    if (x == 15).any():
-        raise webtorch.QueueFullError("fifteen")
-    if (x == 16).any():
-        raise webtorch.BatchTimeoutError("sixteen")
+    if (x == 17).any():
+        raise webtorch.QueueFullError("seventeen")
+    if (x == 18).any():
+        raise webtorch.BatchTimeoutError("eighteen")
     return -x
 
 @webtorch.infer
