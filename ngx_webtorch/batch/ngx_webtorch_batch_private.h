@@ -89,6 +89,8 @@ struct ngx_webtorch_batch_s {
 struct ngx_webtorch_runner_s {
     ngx_webtorch_handler_t  *handler;
     ngx_uint_t               handed;      /* another worker makes the calls */
+    uint64_t                 row_share;   /* atomic: bytes that a row and its
+                                             results take in shared memory */
     ngx_webtorch_run_t      *run;         /* what runs, for a crash's log */
     ngx_log_t               *log;
 

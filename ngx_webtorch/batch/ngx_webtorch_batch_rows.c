@@ -288,12 +288,16 @@ ngx_webtorch_batch_adopt_rows(ngx_webtorch_batch_t *batch,
 
 
 ngx_uint_t
-ngx_webtorch_batch_is_outgrown(ngx_webtorch_batch_t *batch, uint32_t rows)
+ngx_webtorch_batch_is_outgrown(ngx_webtorch_batch_t *batch,
+    const ngx_webtorch_layout_t *layout)
 {
-    size_t  size;
+    size_t    size;
+    uint32_t  rows;
+
+    rows = layout->rows;
 
     if (batch->runner->handed
-        && ngx_webtorch_give_exceeds(batch, batch->api.rows + rows))
+        && ngx_webtorch_give_exceeds(batch, rows, layout->text))
     {
         return 1;
     }

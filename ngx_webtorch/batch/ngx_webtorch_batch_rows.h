@@ -60,7 +60,7 @@ ngx_int_t ngx_webtorch_batch_adopt_rows(ngx_webtorch_batch_t *batch,
  * the batch would be too large for a worker that runs it for this one.
  */
 ngx_uint_t ngx_webtorch_batch_is_outgrown(ngx_webtorch_batch_t *batch,
-    uint32_t rows);
+    const ngx_webtorch_layout_t *layout);
 
 
 #endif /* _NGX_WEBTORCH_BATCH_ROWS_H_INCLUDED_ */

@@ -5,11 +5,16 @@
 #include "ngx_webtorch_choice.h"
 #include "ngx_webtorch_clock.h"
 #include "ngx_webtorch_handoff.h"
+#include "ngx_webtorch_handover.h"
 #include "ngx_webtorch_metrics_handler.h"
+#include "ngx_webtorch_tensor.h"
 
 
 /* ms between two looks for whether this worker exits */
 #define NGX_WEBTORCH_GIVE_POLL  100
+
+/* batches in which most of what was learned of a larger one is forgotten */
+#define NGX_WEBTORCH_GIVE_FORGET  64
 
 
 typedef struct {
@@ -28,6 +33,8 @@ static ngx_webtorch_give_error_t *ngx_webtorch_give_wait(
     uint64_t begun);
 static ngx_webtorch_give_error_t *ngx_webtorch_give_check(
     ngx_webtorch_batch_t *batch, uint64_t begun);
+static void ngx_webtorch_give_learn(ngx_webtorch_batch_t *batch,
+    ngx_webtorch_handoff_slot_t *slot);
 static ngx_int_t ngx_webtorch_give_write(ngx_webtorch_batch_t *batch,
     ngx_webtorch_handoff_slot_t *slot);
 static ngx_webtorch_give_error_t *ngx_webtorch_give_read(
@@ -136,6 +143,8 @@ ngx_webtorch_give_try(ngx_webtorch_batch_t *batch,
         return error;
     }
 
+    ngx_webtorch_give_learn(batch, slot);
+
     error = ngx_webtorch_give_read(batch, slot);
 
     ngx_webtorch_handoff_release(slot);
@@ -192,7 +201,8 @@ ngx_webtorch_give_wait(ngx_webtorch_batch_t *batch,
 
 /*
  * Why a batch waits no longer for the owner; NULL: it waits.  The master starts
- * another owner, but not for a worker that was shutting down.
+ * another owner, but not for a worker that was shutting down, or that serves in
+ * a reload until the new ones do.
  */
 
 static ngx_webtorch_give_error_t *
@@ -205,7 +215,8 @@ ngx_webtorch_give_check(ngx_webtorch_batch_t *batch, uint64_t begun)
     conf = ngx_webtorch_get_conf(ngx_cycle);
 
     if (__atomic_load_n(&runner->stop, __ATOMIC_RELAXED)
-        || (ngx_exiting && !ngx_webtorch_handoff_owned(conf->handoff)))
+        || ((ngx_exiting || ngx_webtorch_handover_begun())
+            && !ngx_webtorch_handoff_owned(conf->handoff)))
     {
         return &ngx_webtorch_give_none;
     }
@@ -240,6 +251,7 @@ ngx_webtorch_give_write(ngx_webtorch_batch_t *batch,
     slot->watch = api->watch;
     slot->started = 0;
     slot->elapsed = 0;
+    slot->outgrown = 0;
 
     ngx_memcpy(slot->sizes, api->sizes, sizeof(slot->sizes));
 
@@ -301,23 +313,60 @@ ngx_webtorch_give_write(ngx_webtorch_batch_t *batch,
 
 
 ngx_uint_t
-ngx_webtorch_give_exceeds(ngx_webtorch_batch_t *batch, uint64_t rows)
+ngx_webtorch_give_exceeds(ngx_webtorch_batch_t *batch, uint64_t rows,
+    uint64_t text)
 {
     uint64_t            row;
     uint32_t            i;
     webtorch_schema_t  *schema;
 
-    schema = batch->schema;
+    schema = &batch->runner->handler->schema;
     row = batch->row_size + sizeof(ngx_webtorch_handoff_job_t);
 
-    /* the sizes of axes that outputs alone have are not known yet */
+    /* 0 of outputs with axes that they alone have, whose sizes are not known */
 
-    for (i = 0; schema->naxes == 0 && i < schema->noutputs; i++) {
-        row += (uint64_t) schema->outputs[i].row_size;
+    for (i = 0; i < schema->noutputs; i++) {
+        row += ngx_webtorch_row_size(&schema->outputs[i], batch->api.sizes);
     }
 
-    return rows * row + batch->api.text_len
-           > batch->runner->handler->owner / 2;
+    rows += batch->api.rows;
+
+    return rows * row + batch->api.text_len + text
+               > batch->runner->handler->owner / 2
+           || rows * __atomic_load_n(&batch->runner->row_share,
+                                     __ATOMIC_RELAXED)
+              > batch->runner->handler->owner;
+}
+
+
+/*
+ * How large strings and axes of outputs are is seen when they come.  A row is
+ * taken to be as large as the largest of late; threads may overwrite what
+ * another one has learned.
+ */
+
+static void
+ngx_webtorch_give_learn(ngx_webtorch_batch_t *batch,
+    ngx_webtorch_handoff_slot_t *slot)
+{
+    uint64_t                share, found;
+    ngx_webtorch_runner_t  *runner;
+
+    if (slot->rows == 0 || (slot->outgrown && slot->njobs == 1)) {
+        return;
+    }
+
+    runner = batch->runner;
+
+    /* of what had no room at least the double is needed, as a guess */
+
+    found = (slot->outgrown ? 2 * slot->size : slot->used) / slot->rows;
+    share = __atomic_load_n(&runner->row_share, __ATOMIC_RELAXED);
+
+    share = (found > share)
+            ? found : share - (share - found) / NGX_WEBTORCH_GIVE_FORGET;
+
+    __atomic_store_n(&runner->row_share, share, __ATOMIC_RELAXED);
 }
 
 

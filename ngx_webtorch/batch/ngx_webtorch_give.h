@@ -17,11 +17,12 @@
 void ngx_webtorch_give_run(ngx_webtorch_batch_t *batch, ngx_uint_t n);
 
 /*
- * Whether a batch with so many rows in total leaves less than half of a slot
- * for what comes back.  A request with more rows is a batch by itself.
+ * Whether a batch with these rows and bytes of strings beside those that it has
+ * takes more than half of a slot, with the rows that come back.  A request that
+ * does so alone is a batch by itself.
  */
 ngx_uint_t ngx_webtorch_give_exceeds(ngx_webtorch_batch_t *batch,
-    uint64_t rows);
+    uint64_t rows, uint64_t text);
 
 
 #endif /* _NGX_WEBTORCH_GIVE_H_INCLUDED_ */

@@ -107,7 +107,7 @@ ngx_webtorch_runner_reserve(ngx_webtorch_runner_t *runner,
     while (batch->api.rows != 0
            && (batch->api.rows + (uint64_t) layout->rows > batch->max_rows
                || batch->api.text_len + layout->text > NGX_WEBTORCH_MAX_TEXT
-               || ngx_webtorch_batch_is_outgrown(batch, layout->rows)))
+               || ngx_webtorch_batch_is_outgrown(batch, layout)))
     {
         ngx_webtorch_runner_close(runner);
         ngx_post_event(&runner->close.event, &ngx_posted_events);

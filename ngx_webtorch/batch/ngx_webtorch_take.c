@@ -5,6 +5,7 @@
 #include "ngx_webtorch_choice.h"
 #include "ngx_webtorch_defer.h"
 #include "ngx_webtorch_leave.h"
+#include "ngx_webtorch_retire.h"
 #include "ngx_webtorch_stuck.h"
 #include "ngx_webtorch_taken.h"
 #include "ngx_webtorch_thread.h"
@@ -13,6 +14,12 @@
 
 /* ms between two looks for whether other workers have exited */
 #define NGX_WEBTORCH_TAKE_POLL  100
+
+/* ms that an owner which leaves by itself serves its clients and others */
+#define NGX_WEBTORCH_TAKE_LEAVE  3000
+
+/* ms after that in which connections are closed and calls may return */
+#define NGX_WEBTORCH_TAKE_LAST   1000
 
 /* seconds that a worker which exits waits for the thread */
 #define NGX_WEBTORCH_TAKE_EXIT  1
@@ -26,6 +33,9 @@ typedef struct {
     pthread_t                   thread;
     ngx_uint_t                  stop;         /* atomic */
     ngx_uint_t                  refuse;       /* atomic: takes no more */
+    ngx_uint_t                  nheld;        /* atomic: batches taken, or that
+                                                 the thread looks for */
+    ngx_msec_t                  left;         /* when it began to leave */
     ngx_webtorch_taken_t       *taken;        /* mutex: for the event loop */
     ngx_webtorch_taken_t       *results;      /* mutex: for the thread */
     ngx_webtorch_taken_t       *copied;       /* mutex: for the event loop */
@@ -53,7 +63,11 @@ static void ngx_webtorch_take_refuse(ngx_webtorch_taken_t *taken,
     int32_t status, const char *code, const char *message);
 static void ngx_webtorch_take_done(ngx_webtorch_waiter_t *waiter,
     webtorch_job_t *job);
+static void ngx_webtorch_take_free(ngx_webtorch_taken_t *taken);
 static void ngx_webtorch_take_timer_handler(ngx_event_t *ev);
+static void ngx_webtorch_take_leave(ngx_event_t *ev);
+static void ngx_webtorch_take_serve(void);
+static ngx_webtorch_handoff_slot_t *ngx_webtorch_take_slot(void);
 
 
 static ngx_webtorch_take_t  ngx_webtorch_take;
@@ -90,6 +104,10 @@ ngx_webtorch_take_init_process(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf)
 
     ngx_add_timer(&take->timer.event, NGX_WEBTORCH_TAKE_POLL);
 
+    ngx_webtorch_leave_limit(NGX_WEBTORCH_TAKE_LEAVE);
+
+    ngx_webtorch_take_serve();
+
     return NGX_OK;
 }
 
@@ -115,8 +133,7 @@ ngx_webtorch_take_exit_process(void)
 
 /*
  * In a reload the owner of the configuration before runs what its workers hand
- * over, until the last of them has exited.  One that leaves by itself takes
- * nothing more: the workers serve, and wait for the next owner.
+ * over, until the last of them has exited.
  */
 
 static void
@@ -126,12 +143,91 @@ ngx_webtorch_take_timer_handler(ngx_event_t *ev)
 
     take = &ngx_webtorch_take;
 
+    ngx_webtorch_take_serve();
+
     if (ngx_exiting && ngx_webtorch_leave_begun()) {
-        __atomic_store_n(&take->refuse, 1, __ATOMIC_RELEASE);
+        ngx_webtorch_take_leave(ev);
         return;
     }
 
     if (ngx_exiting && !ngx_webtorch_handoff_joined(take->handoff)) {
+        return;
+    }
+
+    ngx_add_timer(ev, NGX_WEBTORCH_TAKE_POLL);
+}
+
+
+/* says which functions it runs, for the health of the others */
+
+static void
+ngx_webtorch_take_serve(void)
+{
+    ngx_uint_t                i, serves;
+    ngx_webtorch_take_t      *take;
+    ngx_webtorch_handler_t  **handler;
+
+    take = &ngx_webtorch_take;
+    handler = take->handlers->elts;
+
+    for (i = 0; i < take->handlers->nelts; i++) {
+
+        if (handler[i]->owner) {
+            serves = (handler[i]->runner
+                      && !ngx_webtorch_stuck_blocks(handler[i]->runner)
+                      && !__atomic_load_n(&take->refuse, __ATOMIC_RELAXED));
+
+            ngx_webtorch_handoff_serve(take->handoff, handler[i]->hand,
+                                       serves);
+        }
+    }
+}
+
+
+/*
+ * The master starts the next owner when this one has exited, and all workers
+ * wait for that.  While it has clients, for which nginx keeps it, it takes
+ * batches; then it finishes those that it has.  Calls that hang, or wait for a
+ * device that has failed, do not keep it: their batches are lost.
+ */
+
+static void
+ngx_webtorch_take_leave(ngx_event_t *ev)
+{
+    ngx_msec_t            waited;
+    ngx_uint_t            held;
+    ngx_webtorch_take_t  *take;
+
+    take = &ngx_webtorch_take;
+
+    if (take->left == 0) {
+        take->left = ngx_max(ngx_current_msec, 1);
+    }
+
+    waited = ngx_current_msec - take->left;
+    held = __atomic_load_n(&take->nheld, __ATOMIC_SEQ_CST);
+
+    if (ngx_webtorch_retire_wanted()
+        || waited >= NGX_WEBTORCH_TAKE_LEAVE
+        || (held == 0 && !ngx_webtorch_leave_has_clients()))
+    {
+        __atomic_store_n(&take->refuse, 1, __ATOMIC_SEQ_CST);
+        ngx_webtorch_take_serve();
+
+        /* what the thread took before it has seen that is counted */
+
+        if (__atomic_load_n(&take->nheld, __ATOMIC_SEQ_CST) == 0) {
+            return;
+        }
+    }
+
+    if (waited >= NGX_WEBTORCH_TAKE_LEAVE + NGX_WEBTORCH_TAKE_LAST
+        && (ngx_webtorch_retire_wanted() || ngx_webtorch_stuck_found()))
+    {
+        ngx_log_error(NGX_LOG_ERR, ev->log, 0,
+                      "the worker exits with %ui batches that do not end, as "
+                      "others wait for the next owner of the device", held);
+        ngx_terminate = 1;
         return;
     }
 
@@ -151,14 +247,16 @@ ngx_webtorch_take_cycle(void *data)
 
     take = &ngx_webtorch_take;
 
-    while (!__atomic_load_n(&take->stop, __ATOMIC_ACQUIRE)) {
-
+    for ( ;; ) {
         ngx_webtorch_take_copy_results();
+
+        if (__atomic_load_n(&take->stop, __ATOMIC_ACQUIRE)) {
+            break;
+        }
 
         bell = ngx_webtorch_handoff_bell(take->handoff);
 
-        slot = __atomic_load_n(&take->refuse, __ATOMIC_ACQUIRE)
-               ? NULL : ngx_webtorch_handoff_take(take->handoff);
+        slot = ngx_webtorch_take_slot();
 
         if (slot) {
             ngx_webtorch_take_receive(slot);
@@ -173,6 +271,44 @@ ngx_webtorch_take_cycle(void *data)
     }
 
     return NULL;
+}
+
+
+/* it is counted until it is freed */
+
+static ngx_webtorch_handoff_slot_t *
+ngx_webtorch_take_slot(void)
+{
+    ngx_webtorch_take_t          *take;
+    ngx_webtorch_handoff_slot_t  *slot;
+
+    take = &ngx_webtorch_take;
+    slot = NULL;
+
+    (void) __atomic_add_fetch(&take->nheld, 1, __ATOMIC_SEQ_CST);
+
+    if (!__atomic_load_n(&take->refuse, __ATOMIC_SEQ_CST)) {
+        slot = ngx_webtorch_handoff_take(take->handoff);
+    }
+
+    if (slot == NULL) {
+        (void) __atomic_sub_fetch(&take->nheld, 1, __ATOMIC_SEQ_CST);
+    }
+
+    return slot;
+}
+
+
+/* taken: or NULL */
+
+static void
+ngx_webtorch_take_free(ngx_webtorch_taken_t *taken)
+{
+    if (taken) {
+        ngx_webtorch_taken_free(taken);
+    }
+
+    (void) __atomic_sub_fetch(&ngx_webtorch_take.nheld, 1, __ATOMIC_SEQ_CST);
 }
 
 
@@ -192,9 +328,7 @@ ngx_webtorch_take_receive(ngx_webtorch_handoff_slot_t *slot)
     ngx_webtorch_taken_fail(slot, 500, "no_memory", "no memory for the rows");
     ngx_webtorch_handoff_finish(ngx_webtorch_take.handoff, slot);
 
-    if (taken) {
-        ngx_webtorch_taken_free(taken);
-    }
+    ngx_webtorch_take_free(taken);
 }
 
 
@@ -342,7 +476,7 @@ ngx_webtorch_take_handler(void)
         next = taken->next;
 
         ngx_webtorch_batch_release(taken->kept);
-        ngx_webtorch_taken_free(taken);
+        ngx_webtorch_take_free(taken);
     }
 
     for (taken = ngx_webtorch_take_pop(&ngx_webtorch_take.taken);
@@ -504,7 +638,7 @@ ngx_webtorch_take_refuse(ngx_webtorch_taken_t *taken, int32_t status,
 {
     ngx_webtorch_taken_fail(taken->slot, status, code, message);
     ngx_webtorch_handoff_finish(ngx_webtorch_take.handoff, taken->slot);
-    ngx_webtorch_taken_free(taken);
+    ngx_webtorch_take_free(taken);
 }
 
 
@@ -530,5 +664,5 @@ ngx_webtorch_take_done(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job)
     }
 
     ngx_webtorch_handoff_finish(ngx_webtorch_take.handoff, taken->slot);
-    ngx_webtorch_taken_free(taken);
+    ngx_webtorch_take_free(taken);
 }

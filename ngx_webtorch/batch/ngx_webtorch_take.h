@@ -13,7 +13,7 @@
 #include "ngx_webtorch.h"
 
 
-/* in a worker whose handlers are loaded; nothing in those that are no owner */
+/* in a worker whose handlers are loaded; nothing in others than the owner */
 ngx_int_t ngx_webtorch_take_init_process(ngx_cycle_t *cycle,
     ngx_webtorch_conf_t *conf);
 void ngx_webtorch_take_exit_process(void);

@@ -2,8 +2,13 @@
 #include "ngx_webtorch_taken.h"
 #include "ngx_webtorch_buffer.h"
 #include "ngx_webtorch_defer.h"
+#include "ngx_webtorch_stuck.h"
 
 
+static void ngx_webtorch_taken_set_not_done(ngx_webtorch_taken_t *taken,
+    ngx_webtorch_handoff_job_t *answer, ngx_webtorch_batch_t *batch);
+static void ngx_webtorch_taken_set_outgrown(ngx_webtorch_handoff_slot_t *slot,
+    ngx_webtorch_handoff_job_t *answer, ngx_webtorch_batch_t *batch);
 static ngx_int_t ngx_webtorch_taken_lay_out(ngx_webtorch_taken_t *taken,
     ngx_webtorch_batch_t *batch);
 static uint64_t ngx_webtorch_taken_size(ngx_webtorch_taken_t *taken,
@@ -91,8 +96,7 @@ ngx_webtorch_taken_result(ngx_webtorch_taken_t *taken,
     batch = part->waiter.batch;
 
     if (job == NULL) {
-        ngx_webtorch_taken_set_error(slot, answer, 504, "timeout",
-                                     "no answer in time");
+        ngx_webtorch_taken_set_not_done(taken, answer, batch);
         return NGX_OK;
     }
 
@@ -109,9 +113,7 @@ ngx_webtorch_taken_result(ngx_webtorch_taken_t *taken,
     }
 
     if (!taken->laid && ngx_webtorch_taken_lay_out(taken, batch) != NGX_OK) {
-        ngx_webtorch_taken_set_error(slot, answer, 413, "too_large",
-                                     "a batch with its results is larger than "
-                                     "\"owner=\" of the device allows");
+        ngx_webtorch_taken_set_outgrown(slot, answer, batch);
         return NGX_OK;
     }
 
@@ -132,6 +134,47 @@ ngx_webtorch_taken_result(ngx_webtorch_taken_t *taken,
     ngx_webtorch_taken_copy(taken, part, batch);
 
     return NGX_OK;
+}
+
+
+/* what a call that hangs has not begun with can be sent again */
+
+static void
+ngx_webtorch_taken_set_not_done(ngx_webtorch_taken_t *taken,
+    ngx_webtorch_handoff_job_t *answer, ngx_webtorch_batch_t *batch)
+{
+    if (batch->state != NGX_WEBTORCH_BATCH_RUNNING
+        && batch->state != NGX_WEBTORCH_BATCH_DONE
+        && ngx_webtorch_stuck_blocks(batch->runner))
+    {
+        ngx_webtorch_taken_set_error(taken->slot, answer, 503, "queue_full",
+                                     "a call of the function does not return");
+        return;
+    }
+
+    ngx_webtorch_taken_set_error(taken->slot, answer, 504, "timeout",
+                                 "no answer in time");
+}
+
+
+/*
+ * Results of several requests have no room: alone, or in the smaller batches
+ * that follow, each may have it.  A step cannot be made again.
+ */
+
+static void
+ngx_webtorch_taken_set_outgrown(ngx_webtorch_handoff_slot_t *slot,
+    ngx_webtorch_handoff_job_t *answer, ngx_webtorch_batch_t *batch)
+{
+    slot->outgrown = 1;
+
+    ngx_webtorch_taken_set_error(slot, answer,
+                                 (slot->njobs > 1
+                                  && batch->schema->kind == WEBTORCH_INFER)
+                                     ? 503 : 413,
+                                 "too_large",
+                                 "a batch with its results is larger than "
+                                 "\"owner=\" of the device allows");
 }
 
 
@@ -224,10 +267,7 @@ ngx_webtorch_taken_copy(ngx_webtorch_taken_t *taken,
                != NGX_OK)
         {
             ngx_memzero(to, size);
-            ngx_webtorch_taken_set_error(slot, answer, 413, "too_large",
-                                         "a batch with its results is larger "
-                                         "than \"owner=\" of the device "
-                                         "allows");
+            ngx_webtorch_taken_set_outgrown(slot, answer, batch);
             return;
         }
     }

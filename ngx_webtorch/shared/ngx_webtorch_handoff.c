@@ -79,7 +79,7 @@ ngx_webtorch_handoff_create(ngx_uint_t nworkers, const size_t *sizes,
         size += ngx_webtorch_handoff_page(sizes[i]);
     }
 
-    size = nworkers * size + ngx_webtorch_handoff_head(nworkers, nsizes);
+    size = (nworkers - 1) * size + ngx_webtorch_handoff_head(nworkers, nsizes);
 
     handoff = mmap(NULL, size, PROT_READ|PROT_WRITE,
                    MAP_SHARED|MAP_ANONYMOUS|MAP_NORESERVE, -1, 0);
@@ -149,7 +149,8 @@ ngx_webtorch_handoff_init(ngx_webtorch_handoff_t *handoff, const size_t *sizes)
 
         slot->number = (uint32_t) i;
         slot->data = data;
-        slot->size = sizes[i % handoff->nslots];
+        /* the owner, which is worker 0, hands nothing over */
+        slot->size = (i < handoff->nslots) ? 0 : sizes[i % handoff->nslots];
 
         data += ngx_webtorch_handoff_page(slot->size);
     }
@@ -332,6 +333,18 @@ ngx_webtorch_handoff_owned(ngx_webtorch_handoff_t *handoff)
 }
 
 
+ngx_uint_t
+ngx_webtorch_handoff_served(ngx_webtorch_handoff_t *handoff, ngx_uint_t i)
+{
+    ngx_webtorch_handoff_slot_t  *slot;
+
+    slot = ngx_webtorch_handoff_slot(handoff, 0, i);
+
+    return __atomic_load_n(&slot->serves, __ATOMIC_RELAXED)
+           && ngx_webtorch_handoff_owned(handoff);
+}
+
+
 /* --- the owner --- */
 
 
@@ -344,6 +357,10 @@ ngx_webtorch_handoff_own(ngx_webtorch_handoff_t *handoff)
 
     (void) __atomic_add_fetch(&handoff->epoch, 1, __ATOMIC_SEQ_CST);
 
+    for (i = 0; i < handoff->nslots; i++) {
+        ngx_webtorch_handoff_serve(handoff, i, 0);
+    }
+
     /* the owner before may have taken a bit and not the slot */
 
     for (i = 0; i < handoff->nwords; i++) {
@@ -353,6 +370,18 @@ ngx_webtorch_handoff_own(ngx_webtorch_handoff_t *handoff)
     for (i = 0; i < handoff->nworkers * handoff->nslots; i++) {
         ngx_webtorch_handoff_futex_wake(&handoff->slots[i].state);
     }
+}
+
+
+void
+ngx_webtorch_handoff_serve(ngx_webtorch_handoff_t *handoff, ngx_uint_t i,
+    ngx_uint_t serves)
+{
+    ngx_webtorch_handoff_slot_t  *slot;
+
+    slot = ngx_webtorch_handoff_slot(handoff, 0, i);
+
+    __atomic_store_n(&slot->serves, (uint32_t) serves, __ATOMIC_RELAXED);
 }
 
 

@@ -7,7 +7,7 @@
  * The state of a slot says who may read and write it:
  *
  *     free      its worker: it writes the batch
- *     posted    nobody: the owner may take it, its worker may withdraw it
+ *     posted    no process: the owner may take it, its worker may withdraw it
  *     taken     the owner: it reads the batch and writes the results
  *     done      its worker: it reads the results
  *
@@ -68,6 +68,8 @@ typedef struct {
                                              owner, and one of the above in
                                              three bits */
     uint32_t                      number; /* of all slots */
+    uint32_t                      serves; /* atomic, of the owner's slots: it
+                                             runs such batches */
 
     /* the batch */
     uint32_t                      handler;    /* its index */
@@ -84,6 +86,7 @@ typedef struct {
     /* its results; sizes have those of outputs, too */
     uint64_t                      started;    /* us of the clock */
     uint64_t                      elapsed;    /* us */
+    uint32_t                      outgrown;   /* they had no room */
     char                          steps[WEBTORCH_WATCH_LEN];
     char                          versions[WEBTORCH_WATCH_LEN];
     void                         *outputs[WEBTORCH_MAX_TENSORS];
@@ -97,8 +100,9 @@ typedef struct {
 
 
 /*
- * Maps memory for workers from 0 on, each of which has a slot of each size.
- * NULL: ngx_errno is set.  Pages are allocated when they are written.
+ * Maps memory for workers from 0 on, each of which has a slot of each size; the
+ * owner is worker 0, whose slots have no memory.  NULL: ngx_errno is set.
+ * Pages are allocated when they are written.
  */
 ngx_webtorch_handoff_t *ngx_webtorch_handoff_create(ngx_uint_t nworkers,
     const size_t *sizes, ngx_uint_t nsizes);
@@ -139,10 +143,19 @@ void ngx_webtorch_handoff_release(ngx_webtorch_handoff_slot_t *slot);
 ngx_uint_t ngx_webtorch_handoff_owned(ngx_webtorch_handoff_t *handoff);
 
 
+/* in the same threads: whether there is one that runs batches of this slot */
+ngx_uint_t ngx_webtorch_handoff_served(ngx_webtorch_handoff_t *handoff,
+    ngx_uint_t i);
+
+
 /* Of the owner. */
 
 /* in its main thread; what the owner before had taken is lost */
 void ngx_webtorch_handoff_own(ngx_webtorch_handoff_t *handoff);
+
+/* whether it runs batches of this slot of workers; 0 at first */
+void ngx_webtorch_handoff_serve(ngx_webtorch_handoff_t *handoff, ngx_uint_t i,
+    ngx_uint_t serves);
 
 /* a slot that was posted; NULL: none was when the bell was read before */
 ngx_webtorch_handoff_slot_t *ngx_webtorch_handoff_take(

@@ -109,8 +109,7 @@ ngx_webtorch_handover_channel(ngx_event_t *ev)
     ngx_webtorch_handover.channel(ev);
 
     if (!ngx_quit
-        || ngx_webtorch_zone.shared->in_force
-           <= ngx_webtorch_handover.generation
+        || !ngx_webtorch_handover_begun()
         || ngx_webtorch_handover_ready())
     {
         return;
@@ -156,6 +155,14 @@ ngx_webtorch_handover_ready(void)
 
     return ngx_webtorch_handover_count(&started)
            >= ngx_webtorch_zone.shared->nworkers;
+}
+
+
+ngx_uint_t
+ngx_webtorch_handover_begun(void)
+{
+    return ngx_webtorch_zone.shared->in_force
+           > ngx_webtorch_handover.generation;
 }
 
 

@@ -19,6 +19,9 @@ void ngx_webtorch_handover_init(ngx_webtorch_conf_t *conf, ngx_log_t *log);
 /* whether all workers of the configuration in force are in their event loops */
 ngx_uint_t ngx_webtorch_handover_ready(void);
 
+/* whether a later configuration is in force: the master replaces no worker */
+ngx_uint_t ngx_webtorch_handover_begun(void);
+
 /*
  * Whether this worker may exit, to be replaced by another one.  One worker at
  * a time leaves, and only if all others serve.  It keeps a mutex until it

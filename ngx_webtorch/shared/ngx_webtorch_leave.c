@@ -39,6 +39,7 @@ typedef struct {
     ngx_msec_t                  begun;
     ngx_webtorch_leave_seen_t  *seen;     /* of each connection */
     ngx_uint_t                  left;
+    ngx_msec_t                  limit;    /* ms for requests; 0: nginx's */
 } ngx_webtorch_leave_t;
 
 
@@ -218,8 +219,31 @@ ngx_webtorch_leave_quit(void)
 
 
 void
+ngx_webtorch_leave_limit(ngx_msec_t time)
+{
+    ngx_webtorch_leave_state.limit = time;
+}
+
+
+/* nginx sets its timer when it sees that the worker is to quit */
+
+void
 ngx_webtorch_leave_now(void)
 {
+    ngx_msec_t        limit;
+    ngx_core_conf_t  *ccf;
+
+    limit = ngx_webtorch_leave_state.limit;
+
+    ccf = (ngx_core_conf_t *) ngx_get_conf(ngx_cycle->conf_ctx,
+                                           ngx_core_module);
+
+    if (limit
+        && (ccf->shutdown_timeout == 0 || ccf->shutdown_timeout > limit))
+    {
+        ccf->shutdown_timeout = limit;
+    }
+
     ngx_webtorch_leave_state.left = 1;
     ngx_quit = 1;
 }
@@ -229,4 +253,19 @@ ngx_uint_t
 ngx_webtorch_leave_begun(void)
 {
     return ngx_webtorch_leave_state.left;
+}
+
+
+ngx_uint_t
+ngx_webtorch_leave_has_clients(void)
+{
+    ngx_uint_t  i;
+
+    for (i = 0; i < ngx_cycle->connection_n; i++) {
+        if (ngx_webtorch_leave_is_client(&ngx_cycle->connections[i])) {
+            return 1;
+        }
+    }
+
+    return 0;
 }

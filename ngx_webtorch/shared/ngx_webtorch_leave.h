@@ -19,8 +19,17 @@ void ngx_webtorch_leave(ngx_log_t *log);
 /* the same at once */
 void ngx_webtorch_leave_now(void);
 
+/*
+ * ms after which it closes the connections of its clients when it leaves, as
+ * others wait for the next worker; worker_shutdown_timeout may be shorter
+ */
+void ngx_webtorch_leave_limit(ngx_msec_t time);
+
 /* whether it exits for one of the above, and not as the master has ordered */
 ngx_uint_t ngx_webtorch_leave_begun(void);
+
+/* whether clients are connected to it */
+ngx_uint_t ngx_webtorch_leave_has_clients(void);
 
 
 #endif /* _NGX_WEBTORCH_LEAVE_H_INCLUDED_ */

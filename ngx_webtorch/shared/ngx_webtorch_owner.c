@@ -48,7 +48,8 @@ ngx_webtorch_owner_init(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf)
     if (conf->handoff == NULL) {
         ngx_log_error(NGX_LOG_EMERG, cycle->log, ngx_errno,
                       "no memory for batches of %i workers, which "
-                      "\"webtorch_device\" lets an owner run",
+                      "\"webtorch_device\" lets an owner run; \"owner=\" "
+                      "sets how large they are",
                       ccf->worker_processes);
         return NGX_ERROR;
     }

@@ -7,6 +7,7 @@
 #include "ngx_http_webtorch_status_writer.h"
 #include "ngx_webtorch_clock.h"
 #include "ngx_webtorch_drain.h"
+#include "ngx_webtorch_handoff.h"
 #include "ngx_webtorch_runner.h"
 #include "ngx_webtorch_training.h"
 
@@ -260,6 +261,15 @@ ngx_http_webtorch_health_check_handler(ngx_http_webtorch_snapshot_t *snapshot,
 
     if (handler->runner == NULL) {
         ngx_http_webtorch_health_add(a, "%V is not loaded", &handler->name);
+        return;
+    }
+
+    if (handler->handed
+        && !ngx_webtorch_handoff_served(snapshot->conf->handoff,
+                                        handler->hand))
+    {
+        ngx_http_webtorch_health_add(a, "the owner of the device does not run "
+                                     "%V", &handler->name);
         return;
     }
 

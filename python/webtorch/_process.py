@@ -48,6 +48,9 @@ def is_owner() -> bool:
 
     With `owner` in `webtorch_device` it is true in the first worker alone, so that the others
     take no memory of the device. Without it, and outside nginx, it is true.
+
+    It is not for modules of `webtorch_preload`: the master imports them for all workers, and it is
+    true there.
     """
     return owns
 

@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -137,6 +138,26 @@ def test_many_requests_are_several_batches(server):
     assert {answer.status_code for answer in answers} == {200}, answers[0].text
 
 
+def test_requests_that_fit_alone_are_answered_together(start):
+    """Two of six have room in a slot, with what the function makes of them."""
+    server = start(SERVER, APP, http=HTTP, workers=2)
+    clients = [Client(server) for _ in range(6)]
+
+    def post(request: tuple[str, list[Any]]) -> set[tuple[int, bool]]:
+        with concurrent.futures.ThreadPoolExecutor(6) as pool:
+            answers = list(pool.map(lambda each: each.post(*request), clients))
+        return {(answer.status_code, "Retry-After" in answer.headers) for answer in answers}
+
+    # the sizes of its outputs follow from those of inputs
+    assert post(("/taller", [[1.0] * 10000])) == {(200, False)}
+    # those of strings do not
+    found = [post(("/longer", [1.5e6])) for _ in range(6)]
+    assert set().union(*found) == {(200, False), (503, True)}
+    assert found[3:] == 3 * [{(200, False)}]
+    for each in clients:
+        each.close()
+
+
 def test_training_is_made_by_the_owner(server, client):
     before = client.get("/pid").json()["steps"]
     owners = {client.post("/learn", [[1.0]]).json()[0][0] for _ in range(10)}
@@ -156,6 +177,8 @@ def test_errors_of_posted_rows(client):
     assert found["status"] == 422 and found["code"] == "thirteen"
     assert found["detail"] == [{"at": 13}] and ["X-Why", "luck"] in found["headers"]
     assert client.get("/failing?x=14").status_code == 500
+    assert client.get("/failing?x=17").json()["type"] == "QueueFullError"
+    assert client.get("/failing?x=18").json()["type"] == "BatchTimeoutError"
 
 
 def test_location_without_an_owner(client):

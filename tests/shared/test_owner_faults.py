@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import requests
 
-from nginx import Nginx, wait_for
+from nginx import DEADLINE, Nginx, wait_for
 from owner import APP, HTTP, WORKERS, Client
 
 SERVER = """
@@ -24,6 +24,7 @@ location = /short { webtorch_handler app:gated timeout=1s; }
 location = /stuck { webtorch_handler app:gated stuck=500ms; }
 location = /pid { webtorch_handler app:pid; }
 location = /metrics { webtorch_status; }
+location = /ready { webtorch_health ready; }
 """
 
 KILLED = r"\[alert\].*exited on signal 9"
@@ -69,8 +70,10 @@ def test_owner_killed_loses_what_it_has_alone(server, directory):
         contextlib.closing(Client(server)) as inside,
         contextlib.closing(Client(server)) as outside,
     ):
+        wait_for(lambda: outside.get("/ready").ok, "it to be ready")
         lost = post_gated(inside, directory, pool)
         killed = kill_owner(server)
+        wait_for(lambda: outside.get("/ready").status_code == 503, "it not to be ready")
         waiting = pool.submit(outside.post, "/where", [[5]])
         answer = lost.result()
         assert answer.status_code == 503
@@ -170,11 +173,31 @@ def test_owner_that_is_stuck_is_replaced(server, directory):
         owner = owner_of(server)
         stuck = post_gated(client, directory, pool, "/stuck")
         server.wait_for_log("the worker is replaced, as a webtorch handler does not return")
-        # it exits when its call is over or its requests have timed out
-        os.kill(owner, signal.SIGKILL)
-        assert stuck.result().status_code == 503
+        wait_for(
+            lambda: "does not run app:gated" in client.get("/ready").text, "it not to be ready"
+        )
+        # its call does not end, and it takes other batches meanwhile
+        assert client.post("/where", [[2]]).json()[0][0] == owner
+        answer = stuck.result()
+        assert answer.status_code == 503 and answer.json()["code"] == "owner_lost"
+        assert client.post("/where", [[2]]).json()[0][0] not in (owner, client.pid)
         (directory / "open").touch()
         assert client.post("/stuck", [[2]]).json()[0][0] not in (owner, client.pid)
+
+
+def test_batches_behind_a_stuck_call_are_refused(server, directory):
+    with (
+        concurrent.futures.ThreadPoolExecutor(4) as pool,
+        contextlib.closing(Client(server)) as inside,
+        contextlib.closing(Client(server, but=inside.pid)) as behind,
+    ):
+        post_gated(inside, directory, pool, "/stuck")
+        # it was not begun, so it can be sent again
+        answer = behind.post("/stuck", [[2]])
+        assert answer.status_code == 503, answer.text
+        assert answer.json()["code"] == "queue_full"
+        assert answer.headers["Retry-After"] == "1"
+        (directory / "open").touch()
 
 
 def test_reload_leaves_batches_to_the_owner_before(server, directory):
@@ -190,6 +213,26 @@ def test_reload_leaves_batches_to_the_owner_before(server, directory):
         (directory / "open").touch()
         assert begun.result().json() == [[owner]]
     wait_for(lambda: len(server.children()) == WORKERS, "the workers before to exit")
+
+
+def test_owner_before_is_killed_in_a_reload(server, directory):
+    owner = owner_of(server)
+    with contextlib.closing(Client(server)) as client:
+        # the new workers do not serve until the gate is open, and the old ones do meanwhile
+        server.write_app(
+            "import os, time, webtorch\n"
+            "while not webtorch.is_check() and os.path.exists(os.environ['GATE'] + '/closed'):\n"
+            "    time.sleep(0.01)\n" + APP
+        )
+        (directory / "closed").touch()
+        server.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: len(server.children()) >= 2 * WORKERS, "the new workers")
+        os.kill(owner, signal.SIGKILL)
+        answer = client.post("/where", [[1]])
+        assert answer.status_code == 503, answer.text
+        assert answer.json()["code"] == "owner_lost"
+        (directory / "closed").unlink()
+        wait_for(lambda: len(server.children()) == WORKERS, "the workers before to exit")
 
 
 def test_graceful_exit_waits_for_the_owner(server, directory):
@@ -214,6 +257,9 @@ def test_owner_that_cannot_import_the_function(server):
         answer = client.post("/where", [[1]])
         assert answer.status_code == 503, answer.text
         assert answer.json()["code"] == "not_loaded"
+        answer = client.get("/ready")
+        assert answer.status_code == 503
+        assert "the owner of the device does not run app:where" in answer.text
         assert owner not in server.workers()
 
 
@@ -251,12 +297,16 @@ webtorch_device auto owner;
 location = /narrow { webtorch_handler app:narrow max_delay=300ms; }
 location = /net { webtorch_handler app:net; }
 location = /pid { webtorch_handler app:pid; }
+location = /slow { limit_rate 1k; root ROOT; }
 """
 
 
 @pytest.fixture
-def device_server(start):
-    return start(DEVICE_SERVER, DEVICE_APP, http=HTTP, workers=WORKERS)
+def device_server(start, directory):
+    (directory / "slow").write_bytes(bytes(1 << 20))
+    return start(
+        DEVICE_SERVER.replace("ROOT", str(directory)), DEVICE_APP, http=HTTP, workers=WORKERS
+    )
 
 
 def test_device_is_opened_by_the_owner_alone(device_server):
@@ -300,6 +350,30 @@ def test_device_that_fails_retires_the_owner(device_server):
 
         wait_for(is_replaced, "another owner")
         assert client.post("/narrow", [[2]]).json() == [[-2]]
+
+
+def test_connections_of_an_owner_that_leaves_are_closed(device_server):
+    def connect() -> requests.Session | None:
+        session = requests.Session()
+        if session.get(device_server.url("/pid"), timeout=DEADLINE).json()["owner"]:
+            return session
+        session.close()
+        return None
+
+    session = wait_for(connect, "a connection to the owner")
+    with session, contextlib.closing(Client(device_server)) as client:
+        owner = client.post("/net", [[1]]).json()[0][0]
+        # it would take minutes
+        download = session.get(device_server.url("/slow"), stream=True, timeout=DEADLINE)
+        assert client.post("/narrow", [[666]]).status_code in (500, 503)
+
+        def is_replaced() -> bool:
+            answer = client.post("/net", [[1]])
+            return answer.ok and answer.json()[0][0] != owner
+
+        wait_for(is_replaced, "another owner")
+        with pytest.raises(requests.exceptions.RequestException):
+            _ = download.content
 
 
 def test_owner_with_inline_is_refused(configured):

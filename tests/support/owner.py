@@ -38,12 +38,20 @@ def long(x: Float32[Tensor, "batch"]) -> Strings[list[str], "batch"]:
     return ["a" * int(n) for n in x]
 
 @webtorch.infer
+def taller(x: Float32[Tensor, "batch n"]) -> Float32[Tensor, "batch n 32"]:
+    return x[:, :, None].expand(-1, -1, 32).contiguous()
+
+@webtorch.infer
 def picky(x: Float32[Tensor, "batch 1"]) -> Float32[Tensor, "batch 1"]:
     if (x == 13).any():
         raise webtorch.HTTPError(422, [{"at": 13}], code="thirteen", message="no thirteen",
                                  headers={"X-Why": "luck"})
     if (x == 14).any():
         raise ValueError("fourteen")
+    if (x == 17).any():
+        raise webtorch.QueueFullError("seventeen")
+    if (x == 18).any():
+        raise webtorch.BatchTimeoutError("eighteen")
     return -x
 
 @webtorch.infer
@@ -86,8 +94,8 @@ def failing(request):
     try:
         return picky.batched(torch.tensor([[float(request.query()["x"][0])]])).tolist()
     except webtorch.HTTPError as error:
-        return {"status": error.status, "code": error.code, "detail": error.detail,
-                "headers": [*error.headers]}
+        return {"type": type(error).__name__, "status": error.status, "code": error.code,
+                "detail": error.detail, "headers": [*error.headers]}
 """
 
 HTTP = "webtorch_zone models:16m;"
@@ -99,6 +107,8 @@ location = /where { webtorch_handler app:where; }
 location = /wide { webtorch_handler app:wide; }
 location = /words { webtorch_handler app:words; }
 location = /long { webtorch_handler app:long; }
+location = /longer { webtorch_handler app:long max_delay=300ms; }
+location = /taller { webtorch_handler app:taller max_delay=300ms; }
 location = /picky { webtorch_handler app:picky max_delay=200ms; }
 location = /plain { webtorch_handler app:plain; }
 location = /maybe { webtorch_handler app:maybe; }
@@ -114,10 +124,11 @@ WORKERS = 4
 
 
 class Client:
-    """A connection to a worker that is not the owner."""
+    """A connection to a worker that is not the owner, nor the process `but`."""
 
-    def __init__(self, server: Nginx) -> None:
+    def __init__(self, server: Nginx, but: int = 0) -> None:
         self._server = server
+        self._but = but
         self.pid = 0
         self.owner = 0
         wait_for(self._connect, "a connection to another worker than the owner")
@@ -128,6 +139,9 @@ class Client:
         self.pid = found["pid"]
         if found["owner"]:
             self.owner = self.pid
+            self.session.close()
+            return False
+        if self.pid == self._but:
             self.session.close()
             return False
         return True

@@ -6,6 +6,7 @@ import json
 import math
 import threading
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
 import torch
@@ -119,6 +120,7 @@ class Target:
             QueueFullError: The queue is full.
             BatchTimeoutError: The rows were not computed in time.
             HTTPError: The function raised it in the worker that owns the device.
+            RuntimeError: It raised another exception there.
             Exception: The function raised it.
 
         """
@@ -310,7 +312,7 @@ class Posting:
 
 
 def _failure(posted: Any) -> HTTPError | None:
-    """Return the error of a function that another worker has run."""
+    """Return the error of the worker that owns the device, or of a function that it has run."""
     failure = posted.failure
     if not failure:
         return None
@@ -318,6 +320,10 @@ def _failure(posted: Any) -> HTTPError | None:
         bytes(ffi.buffer(part.data, part.len)).decode() if part.len else ""
         for part in (failure.message, failure.code, failure.detail)
     )
+    if (posted.status, code) == (HTTPStatus.SERVICE_UNAVAILABLE, "queue_full"):
+        return QueueFullError(message)
+    if (posted.status, code) == (HTTPStatus.GATEWAY_TIMEOUT, "timeout"):
+        return BatchTimeoutError(message)
     headers = [
         (
             bytes(ffi.buffer(header.name.data, header.name.len)).decode(),
