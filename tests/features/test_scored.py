@@ -142,6 +142,23 @@ def test_scored_is_what_a_guard_returns(library, classifier, target):
         assert not found.prints[len(prints) :].any()
 
 
+def test_scored_keeps_no_header_that_says_what_the_body_is(library, classifier):
+    text = b'[1, "1\' union select password from users-- <script>alert(1)</script>"]'
+    length = b"Inference-Header-Content-Length"
+    said, none = (length, b"%d" % len(text)), (length, b"x")
+    body = text + bytes([0x80, 0xFF, 0, 1]) * 400
+    attack = Request(b"/api", b"POST", (JSON, said), body)
+    without = Request(b"/api", b"POST", (JSON, said, none), body)
+    fresh = [Scorer(library, classifier.net()).score(each) for each in (attack, without)]
+    assert fresh[0].score > 0.99 > 0.1 > fresh[1].score
+    scorer = Scorer(library, classifier.net())
+    for headers in ((said,) * 4, (none,) * 4, (said, none) * 4, (none, said) * 4):
+        scorer.score(Request(b"/api", b"POST", (JSON, *headers)))
+        assert [scorer.score(each).score for each in (attack, without)] == [
+            each.score for each in fresh
+        ]
+
+
 def test_scored_needs_no_more_room_than_there_is(library, classifier):
     scorer = Scorer(library, classifier.net())
     text = b" ".join(b"%x'" % (number * 2654435761 % (1 << 32)) for number in range(9000))
