@@ -1,5 +1,8 @@
 """Nets that C evaluates itself, and the features `logits` and `prints`."""
 
+import time
+from pathlib import Path
+
 import pytest
 
 from nginx import Nginx, wait_for
@@ -49,6 +52,39 @@ def shift() -> dict:
     return {}
 
 
+@webtorch.handler(methods=["POST"])
+def replace() -> dict:
+    """Let the model have the weights that it has, in other memory, as after a rollback."""
+    before = [each.data_ptr() for each in guard.module.parameters()]
+    tensors, steps = guard.state.copy()
+    guard.state.replace(tensors, steps, None)
+    replaced.append(before)
+    return {}
+
+
+@webtorch.handler(methods=["GET"])
+def has_moved() -> bool:
+    return replaced[-1] != [each.data_ptr() for each in guard.module.parameters()]
+
+
+replaced = []
+kinds = tuple(f"k{number}" for number in range(33))
+many = webtorch.Model("many", FieldClassifier(torch.arange(1, 100, dtype=torch.int32), kinds))
+
+
+@webtorch.infer(native=many)
+def score_many(
+    numbers: Int32[Tensor, "batch n"], windows: Int64[Tensor, "batch n"]
+) -> Float32[Tensor, "batch 1"]:
+    return torch.full((len(numbers), 1), 0.25)
+
+
+@webtorch.handler(methods=["POST"])
+def touch() -> dict:
+    many.mark_changed()
+    return {}
+
+
 other = webtorch.Model("other", torch.nn.Linear(1, 1))
 
 
@@ -81,8 +117,13 @@ location / {
 }
 location = /seen { webtorch_handler app:list_seen; }
 location = /shift { webtorch_handler app:shift; }
+location = /replace { webtorch_handler app:replace; }
+location = /moved { webtorch_handler app:has_moved; }
 """
 HTTP = "webtorch_zone nets:64m;"
+
+POLL = 0.25  # seconds between polls for changes of models
+MEMO = 4600  # kB
 
 ATTACK = "/?a=b&id=1%27+or+1%3D1--"
 LARGE = " ".join(f"{number * 2654435761 % (1 << 32):x}'" for number in range(1500))
@@ -123,6 +164,45 @@ def test_native_net_follows_its_model(start):
     assert server.request("POST", "/shift").status_code == 200
     wait_for(lambda: server.get(ATTACK).status_code == 200, "the new weights")
     assert float(server.get(ATTACK).headers["X-Score"]) < 1e-9
+
+
+def test_native_net_of_a_model_that_was_replaced_by_itself(start):
+    server = start(SERVER, APP, http=HTTP)
+    score = float(server.get(ATTACK).headers["X-Score"])
+    for _ in range(3):
+        assert server.request("POST", "/replace").status_code == 200
+        wait_for(lambda: server.get("/moved").json(), "other memory")
+        wait_for(lambda: server.get(ATTACK).status_code == 403, "the net")
+        assert float(server.get(ATTACK).headers["X-Score"]) == pytest.approx(score)
+
+
+def test_native_net_that_c_cannot_evaluate(start):
+    places = """
+    location / {
+        webtorch_access  app:score_many;
+        add_header  X-Score  $webtorch_access_score  always;
+        empty_gif;
+    }
+    location = /touch { webtorch_handler app:touch; }
+    """
+    server = start(places, APP, http=HTTP)
+    server.expected_in_log.append("a net is not evaluated by C")
+    assert server.get(ATTACK).headers["X-Score"] == "0.25"
+
+    def size():
+        status = Path(f"/proc/{server.workers()[0]}/status").read_text()
+        return int(status.split("VmSize:")[1].split()[0])
+
+    def touch():
+        assert server.request("POST", "/touch").status_code == 200
+        time.sleep(2 * POLL)
+
+    touch()
+    before = size()
+    for _ in range(5):
+        touch()
+    assert size() - before < 4 * MEMO
+    assert server.log().count("a net is not evaluated by C") == 1
 
 
 def test_native_net_leaves_large_requests_to_the_function(server: Nginx):
