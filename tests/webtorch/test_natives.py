@@ -1,12 +1,13 @@
 """Nets that C evaluates itself, set by a thread while the event loop lets C forget them."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 import webtorch.testing._native  # noqa: F401 - stands for C
 from webtorch._worker import natives as module
-from webtorch._worker.natives import Natives, lib
+from webtorch._worker.natives import Natives, _write_tables, lib
 from webtorch.detect import FieldClassifier, SiteGuard
 
 
@@ -77,6 +78,23 @@ def test_native_net_is_copied_again_when_c_has_none(native, natives, guard):
     place = move(guard)
     natives.refresh()
     assert native.calls == [True, False, True, False] and native.fields == place
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "message"),
+    [
+        ("fields", 0, "power of two"),
+        ("marks", 3, "power of two"),
+        ("counts", 32, "sizes than those of their keys"),
+        ("scores", 128, "sizes than those of their keys"),
+        ("levels", 2048, "sizes than those of their keys"),
+    ],
+)
+def test_tables_of_other_sizes(guard, name, size, message):
+    tables = guard.net().tables
+    short = getattr(tables, name)[:size].contiguous()
+    with pytest.raises(ValueError, match=message):
+        _write_tables(replace(tables, **{name: short}))
 
 
 def test_tables_that_move_while_they_are_set(native, natives, guard):

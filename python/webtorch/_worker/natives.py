@@ -258,8 +258,15 @@ def _write_tables(tables: FieldTables) -> Any:
     for tensor, dtype, shape in wanted:
         if tensor.dtype is not dtype or tensor.shape[1:] != shape or not tensor.is_cpu:
             raise ValueError("a table of the site has another dtype, shape or device")
-        if not tensor.is_contiguous() or len(tensor) & (len(tensor) - 1):
+        if not tensor.is_contiguous() or len(tensor).bit_count() != 1:
             raise ValueError("a table of the site has another size than a power of two")
+    together = (
+        (tables.fields, tables.counts),
+        (tables.locations, tables.scores),
+        (tables.marks, tables.verdicts, tables.holders, tables.levels),
+    )
+    if any(len({len(each) for each in some}) != 1 for some in together):
+        raise ValueError("tables of the site have other sizes than those of their keys")
     struct = ffi.new("webtorch_learned_t *")
     struct.nfields, struct.nlocations = len(tables.fields), len(tables.locations)
     struct.nmarks = len(tables.marks)
