@@ -213,6 +213,16 @@ def test_native_net_leaves_large_requests_to_the_function(server: Nginx):
         assert found == score if score else found != "0.25"
 
 
+def test_native_net_has_no_row_for_a_part_of_a_request(server: Nginx):
+    kind = {"Content-Type": "text/plain"}
+    before = len(server.get("/seen").json())
+    server.expected_in_log.append("the fields have more than")
+    server.request("POST", "/", data=LARGE, headers=kind)
+    server.get(ATTACK)
+    found = wait_for(lambda: server.get("/seen").json()[before:], "a row of webtorch_log")
+    assert max(worst for _, worst in found) > 5 and max(size for size, _ in found) < 100
+
+
 @pytest.mark.parametrize(
     ("directive", "message"),
     [
