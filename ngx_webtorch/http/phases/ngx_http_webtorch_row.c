@@ -543,7 +543,9 @@ ngx_http_webtorch_row_field(ngx_http_request_t *r,
 
     ngx_http_webtorch_parts(r, text);
 
-    if (!ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_FIELDS)) {
+    if (!ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_FIELDS
+                                    | NGX_HTTP_WEBTORCH_SCORED))
+    {
         return 0;
     }
 

@@ -28,6 +28,11 @@ def score(
 
 
 @webtorch.infer(native=guard)
+def score_logits(logits: Float32[Tensor, "batch n"]) -> Float32[Tensor, "batch 1"]:
+    return logits.amax(1, keepdim=True).sigmoid()
+
+
+@webtorch.infer(native=guard)
 def observe(
     logits: Float32[Tensor, "batch n"],
     prints: Int64[Tensor, "batch n"],
@@ -115,6 +120,11 @@ location / {
     add_header  X-Verdict  $webtorch_access_verdict  always;
     empty_gif;
 }
+location /logits {
+    webtorch_access  app:score_logits  body=16k;
+    add_header  X-Field  $webtorch_access_field  always;
+    empty_gif;
+}
 location = /seen { webtorch_handler app:list_seen; }
 location = /shift { webtorch_handler app:shift; }
 location = /replace { webtorch_handler app:replace; }
@@ -137,6 +147,11 @@ def test_native_net_scores_without_a_call(server: Nginx):
         passed = server.get("/shoes?colour=red")
         assert passed.headers["X-Verdict"] == "allow"
         assert float(passed.headers["X-Score"]) < 0.05
+
+
+def test_native_net_names_the_field_of_a_function_of_logits(server: Nginx):
+    denied = server.get("/logits" + ATTACK)
+    assert denied.status_code == 403 and denied.headers["X-Field"] == "query.id"
 
 
 def test_native_net_leaves_what_is_unreadable(server: Nginx):
