@@ -193,7 +193,7 @@ ngx_http_webtorch_row_scored(ngx_http_request_t *r,
 
     native = ngx_http_webtorch_native_get(fh->handler);
     if (native == NULL) {
-        return NGX_DECLINED;
+        return NGX_HTTP_WEBTORCH_FIELDS_NO_NET;
     }
 
     if (ctx && ctx->windows && ctx->native == native && ctx->body == fh->body) {

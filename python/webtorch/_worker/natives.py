@@ -128,7 +128,7 @@ class Natives:
         if native is None:
             native = _Native(len(self._natives), runner)
         if lib.ngx_webtorch_native_use(index, native.number) != 0:
-            log.error("too many nets or handlers: %s is called for each request", runner.name)
+            log.error("too many nets or handlers: C does not score requests of %s", runner.name)
         elif native not in self._natives:
             self._natives.append(native)
 

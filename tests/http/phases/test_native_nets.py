@@ -84,6 +84,11 @@ def score_many(
     return torch.full((len(numbers), 1), 0.25)
 
 
+@webtorch.infer(native=many)
+def observe_many(logits: Float32[Tensor, "batch n"]) -> Float32[Tensor, "batch 1"]:
+    return logits[:, :1]
+
+
 @webtorch.handler(methods=["POST"])
 def touch() -> dict:
     many.mark_changed()
@@ -195,14 +200,16 @@ def test_native_net_that_c_cannot_evaluate(start):
     places = """
     location / {
         webtorch_access  app:score_many;
+        webtorch_log     app:observe_many;
         add_header  X-Score  $webtorch_access_score  always;
         empty_gif;
     }
     location = /touch { webtorch_handler app:touch; }
     """
     server = start(places, APP, http=HTTP)
-    server.expected_in_log.append("a net is not evaluated by C")
+    server.expected_in_log += ["a net is not evaluated by C", "its net cannot be evaluated"]
     assert server.get(ATTACK).headers["X-Score"] == "0.25"
+    server.wait_for_log("app:observe_many.* has not scored a request: its net cannot be evaluated")
 
     def size():
         status = Path(f"/proc/{server.workers()[0]}/status").read_text()
