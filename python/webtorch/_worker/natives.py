@@ -76,7 +76,7 @@ class _Native:
         """Let C use tables, and weights if they are others than those that it has."""
         digest = _digest(net)
         learned = ffi.NULL if net.tables is None else _write_tables(net.tables)
-        code = lib.WEBTORCH_NATIVE_MISSING
+        code: int = lib.WEBTORCH_NATIVE_MISSING
         if digest == self._digest:
             code = lib.ngx_webtorch_native_set(self.number, ffi.NULL, learned)
         if code == lib.WEBTORCH_NATIVE_MISSING:
