@@ -71,10 +71,18 @@ typedef struct {
 } webtorch_learned_t;
 
 
+/* codes of ngx_webtorch_native_set() */
+
+#define WEBTORCH_NATIVE_SET        0
+#define WEBTORCH_NATIVE_MISSING    1    /* there is no net to keep */
+#define WEBTORCH_NATIVE_REFUSED    2    /* no net that C can evaluate */
+#define WEBTORCH_NATIVE_NO_MEMORY  3
+
+
 /*
  * Sets a net by its number, from 0 to 15, which C copies, and tables, which it
  * uses until it gets others.  net: NULL to keep the one before; learned: NULL
- * if there are no tables.  -1: it cannot be used, or there is no memory.
+ * if there are no tables.  Unless it is set, all is as it was.
  */
 int ngx_webtorch_native_set(uint32_t native, const webtorch_net_t *net, const webtorch_learned_t *learned);
 

@@ -5443,6 +5443,42 @@ static int _cffi_const_WEBTORCH_NAME_LEN(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_NATIVE_MISSING(unsigned long long *o)
+{
+  int n = (WEBTORCH_NATIVE_MISSING) <= 0;
+  *o = (unsigned long long)((WEBTORCH_NATIVE_MISSING) | 0);  /* check that WEBTORCH_NATIVE_MISSING is an integer */
+  if (!_cffi_check_int(*o, n, 1U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_NATIVE_NO_MEMORY(unsigned long long *o)
+{
+  int n = (WEBTORCH_NATIVE_NO_MEMORY) <= 0;
+  *o = (unsigned long long)((WEBTORCH_NATIVE_NO_MEMORY) | 0);  /* check that WEBTORCH_NATIVE_NO_MEMORY is an integer */
+  if (!_cffi_check_int(*o, n, 3U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_NATIVE_REFUSED(unsigned long long *o)
+{
+  int n = (WEBTORCH_NATIVE_REFUSED) <= 0;
+  *o = (unsigned long long)((WEBTORCH_NATIVE_REFUSED) | 0);  /* check that WEBTORCH_NATIVE_REFUSED is an integer */
+  if (!_cffi_check_int(*o, n, 2U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_NATIVE_SET(unsigned long long *o)
+{
+  int n = (WEBTORCH_NATIVE_SET) <= 0;
+  *o = (unsigned long long)((WEBTORCH_NATIVE_SET) | 0);  /* check that WEBTORCH_NATIVE_SET is an integer */
+  if (!_cffi_check_int(*o, n, 0))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_NOT_SET(unsigned long long *o)
 {
   int n = (WEBTORCH_NOT_SET) <= 0;
@@ -5926,6 +5962,10 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_MISSING", (void *)_cffi_const_WEBTORCH_MISSING, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_MODEL_LEN", (void *)_cffi_const_WEBTORCH_MODEL_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_NAME_LEN", (void *)_cffi_const_WEBTORCH_NAME_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_NATIVE_MISSING", (void *)_cffi_const_WEBTORCH_NATIVE_MISSING, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_NATIVE_NO_MEMORY", (void *)_cffi_const_WEBTORCH_NATIVE_NO_MEMORY, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_NATIVE_REFUSED", (void *)_cffi_const_WEBTORCH_NATIVE_REFUSED, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_NATIVE_SET", (void *)_cffi_const_WEBTORCH_NATIVE_SET, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_NOT_SET", (void *)_cffi_const_WEBTORCH_NOT_SET, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_NO_BLOCK", (void *)_cffi_const_WEBTORCH_NO_BLOCK, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_NSIZES", (void *)_cffi_const_WEBTORCH_NSIZES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -6931,7 +6971,7 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   NULL,  /* no enums */
   _cffi_typenames,
-  187,  /* num_globals */
+  191,  /* num_globals */
   28,  /* num_struct_unions */
   0,  /* num_enums */
   28,  /* num_typenames */

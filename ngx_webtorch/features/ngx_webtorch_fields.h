@@ -36,8 +36,9 @@ struct ngx_webtorch_fields_s {
     uint32_t               numbers;       /* values that are no fields */
     uint32_t               nested;
     uint32_t               binary;        /* the body is no text, and unread */
-    size_t                 json_len;      /* of a body that goes on with tensors,
-                                             as a header says; 0: none */
+    uint32_t               json_lens;     /* headers that have set this: */
+    size_t                 json_len;      /* of a body that goes on with tensors;
+                                             0: none */
 
     size_t                 name_len;
     char                   name[NGX_WEBTORCH_FIELD_NAME];

@@ -45,6 +45,7 @@ ngx_webtorch_fields_init(ngx_webtorch_fields_t *fields,
     fields->numbers = 0;
     fields->nested = 0;
     fields->binary = 0;
+    fields->json_lens = 0;
     fields->json_len = 0;
     fields->name_len = 0;
 }

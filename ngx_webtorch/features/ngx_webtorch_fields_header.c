@@ -74,6 +74,7 @@ ngx_webtorch_fields_header(ngx_webtorch_fields_t *fields,
 
     if (ngx_webtorch_header_is(name, json_len, 1)) {
         fields->json_len = ngx_webtorch_header_number(value);
+        fields->json_lens++;
     }
 
     len = (name->len < sizeof(lower)) ? name->len : sizeof(lower);

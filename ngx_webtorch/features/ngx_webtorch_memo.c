@@ -17,8 +17,12 @@ typedef struct {
 } ngx_webtorch_memo_entry_t;
 
 
-static uint64_t ngx_webtorch_memo_hash(uint64_t h, const unsigned char *p,
+__extension__ typedef unsigned __int128  ngx_webtorch_memo_product_t;
+
+
+static uint64_t ngx_webtorch_memo_hash(uint64_t seed, const unsigned char *p,
     size_t len);
+static inline uint64_t ngx_webtorch_memo_mix(uint64_t a, uint64_t b);
 static int ngx_webtorch_memo_kept(const ngx_webtorch_memo_t *memo,
     const ngx_webtorch_memo_slot_t *slot);
 
@@ -198,27 +202,41 @@ ngx_webtorch_memo_kept(const ngx_webtorch_memo_t *memo,
 }
 
 
-static uint64_t
-ngx_webtorch_memo_hash(uint64_t h, const unsigned char *p, size_t len)
-{
-    uint64_t  word;
+/*
+ * Both halves of products with the seed count: without it no keys of the same
+ * hash can be made.
+ */
 
-    h ^= len * NGX_WEBTORCH_MEMO_MIX;
+static uint64_t
+ngx_webtorch_memo_hash(uint64_t seed, const unsigned char *p, size_t len)
+{
+    uint64_t  h, word;
+
+    h = seed ^ len * NGX_WEBTORCH_MEMO_MIX;
 
     for ( /* void */ ; len >= 8; p += 8, len -= 8) {
         memcpy(&word, p, 8);
-        h = (h ^ word) * NGX_WEBTORCH_MEMO_MIX;
-        h ^= h >> 32;
+        h = ngx_webtorch_memo_mix(word ^ seed, h ^ NGX_WEBTORCH_MEMO_MIX);
     }
+
+    word = 0;
 
     if (len) {
-        word = 0;
         memcpy(&word, p, len);
-        h = (h ^ word) * NGX_WEBTORCH_MEMO_MIX;
-        h ^= h >> 32;
     }
 
-    h *= NGX_WEBTORCH_MEMO_MIX;
+    h = ngx_webtorch_memo_mix(word ^ seed, h ^ NGX_WEBTORCH_MEMO_MIX);
 
-    return h ^ h >> 29;
+    return ngx_webtorch_memo_mix(h ^ NGX_WEBTORCH_MEMO_MIX, seed | 1);
+}
+
+
+static inline uint64_t
+ngx_webtorch_memo_mix(uint64_t a, uint64_t b)
+{
+    ngx_webtorch_memo_product_t  product;
+
+    product = (ngx_webtorch_memo_product_t) a * b;
+
+    return (uint64_t) product ^ (uint64_t) (product >> 64);
 }

@@ -26,7 +26,7 @@ typedef struct {
     uint32_t  nwindows;
     uint32_t  odd;
     uint32_t  unread;
-    size_t    json_len;
+    uint32_t  json_lens;
 } ngx_webtorch_scored_mark_t;
 
 
@@ -253,7 +253,7 @@ ngx_webtorch_scored_begin(ngx_webtorch_scored_t *scored,
     mark->nwindows = scored->found.nwindows;
     mark->odd = scored->fields->odd;
     mark->unread = scored->fields->unread;
-    mark->json_len = scored->fields->json_len;
+    mark->json_lens = scored->fields->json_lens;
 
     scored->fields->odd = 0;
     scored->fields->unread = 0;
@@ -264,9 +264,11 @@ static void
 ngx_webtorch_scored_end(ngx_webtorch_scored_t *scored,
     const ngx_webtorch_memo_key_t *key, const ngx_webtorch_scored_mark_t *mark)
 {
-    /* what else a body says of itself is not kept */
+    /* kept is what has said nothing else: what a body is, also if a header says
+       once more what is known */
 
-    if (mark->json_len == scored->fields->json_len && !scored->fields->binary) {
+    if (mark->json_lens == scored->fields->json_lens && !scored->fields->binary)
+    {
         ngx_webtorch_scored_keep(scored, key, mark->nwindows);
     }
 

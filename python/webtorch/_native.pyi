@@ -108,6 +108,10 @@ class _Lib:
     ) -> int: ...
     WEBTORCH_KIND_LEN: Literal[8]
     WEBTORCH_COUNTS: Literal[66]
+    WEBTORCH_NATIVE_SET: Literal[0]
+    WEBTORCH_NATIVE_MISSING: Literal[1]
+    WEBTORCH_NATIVE_REFUSED: Literal[2]
+    WEBTORCH_NATIVE_NO_MEMORY: Literal[3]
     WEBTORCH_BINS: Literal[128]
     def ngx_webtorch_native_set(self, native: int, net: _CData, learned: _CData) -> int: ...
     def ngx_webtorch_native_clear(self, native: int) -> None: ...

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import fields
-from scored import RawNet, Request, Scorer
+from scored import MEMO, RawNet, Request, Scorer
 from webtorch.detect import FieldClassifier, RecentWindows, SiteGuard
 from webtorch.detect._site import _Windows
 
@@ -142,6 +142,23 @@ def test_scored_is_what_a_guard_returns(library, classifier, target):
         assert not found.prints[len(prints) :].any()
 
 
+def test_scored_keeps_no_header_that_says_what_the_body_is(library, classifier):
+    text = b'[1, "1\' union select password from users-- <script>alert(1)</script>"]'
+    length = b"Inference-Header-Content-Length"
+    said, none = (length, b"%d" % len(text)), (length, b"x")
+    body = text + bytes([0x80, 0xFF, 0, 1]) * 400
+    attack = Request(b"/api", b"POST", (JSON, said), body)
+    without = Request(b"/api", b"POST", (JSON, said, none), body)
+    fresh = [Scorer(library, classifier.net()).score(each) for each in (attack, without)]
+    assert fresh[0].score > 0.99 > 0.1 > fresh[1].score
+    scorer = Scorer(library, classifier.net())
+    for headers in ((said,) * 4, (none,) * 4, (said, none) * 4, (none, said) * 4):
+        scorer.score(Request(b"/api", b"POST", (JSON, *headers)))
+        assert [scorer.score(each).score for each in (attack, without)] == [
+            each.score for each in fresh
+        ]
+
+
 def test_scored_needs_no_more_room_than_there_is(library, classifier):
     scorer = Scorer(library, classifier.net())
     text = b" ".join(b"%x'" % (number * 2654435761 % (1 << 32)) for number in range(9000))
@@ -150,6 +167,31 @@ def test_scored_needs_no_more_room_than_there_is(library, classifier):
         assert not scorer.read(large)
         # what follows is as before
         check(library, scorer, classifier, REQUESTS[1])
+
+
+class Key(ctypes.Structure):
+    _fields_ = (
+        ("len", ctypes.c_uint32),
+        ("hash", ctypes.c_uint64),
+        ("data", ctypes.c_ubyte * 8192),
+    )
+
+
+def test_memo_hashes_depend_on_its_seed(library):
+    memo, length = ctypes.create_string_buffer(MEMO), ctypes.c_size_t()
+    seeds = [0x123456789ABCDEF * (2 * number + 1) % (1 << 64) for number in range(50)]
+    # the bits that made keys of the same hash: the last one of a word, and two of the next
+    texts = [bytes(64), bytes(15) + b"\x80" + bytes(3) + b"\x80" + bytes(3) + b"\x80" + bytes(40)]
+    found = set()
+    for seed in seeds:
+        library.ngx_webtorch_memo_init(memo, ctypes.c_uint64(seed))
+        for text in texts:
+            key = Key()
+            library.ngx_webtorch_memo_begin(ctypes.byref(key), 1)
+            library.ngx_webtorch_memo_part(ctypes.byref(key), text, ctypes.c_size_t(len(text)))
+            library.ngx_webtorch_memo_find(memo, ctypes.byref(key), ctypes.byref(length))
+            found.add(key.hash)
+    assert len(found) == len(seeds) * len(texts)
 
 
 def test_scored_forgets_the_oldest(library, classifier):

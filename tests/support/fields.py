@@ -110,6 +110,7 @@ class Reader(ctypes.Structure):
         ("numbers", ctypes.c_uint32),
         ("nested", ctypes.c_uint32),
         ("binary", ctypes.c_uint32),
+        ("json_lens", ctypes.c_uint32),
         ("json_len", ctypes.c_size_t),
         ("name_len", ctypes.c_size_t),
         ("memory", ctypes.c_ubyte * (256 + 4 * 4096)),

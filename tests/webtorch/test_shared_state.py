@@ -60,6 +60,25 @@ def test_retired_state_hides_blocks_that_it_does_not_use_yet(state):
     assert new.tensors.hidden
 
 
+def test_blocks_are_left_before_they_are_freed(state):
+    found = []
+
+    def note(block):
+        found.append((state.uses(block), block.detached))
+
+    old = state.blocks.tensors
+    state.replace(weights(state), 5, None)
+    assert refresh_all(lambda: note(old))
+    assert found == [(False, 0)] and old.detached == 1
+
+    found.clear()
+    new = state.blocks.tensors
+    before = new.detached
+    state.retire()
+    assert refresh_all(lambda: note(new))
+    assert found == [(True, before), (False, before)] and new.detached == before + 1
+
+
 def test_event_loop_does_not_wait_for_threads_that_attach(state):
     state.replace(weights(state), 5, None)
     is_held, is_over = threading.Event(), threading.Event()

@@ -344,6 +344,9 @@ ngx_http_webtorch_field_features_strerror(ngx_int_t rc)
     case NGX_HTTP_WEBTORCH_FIELDS_MANY:
         return "the fields have more than 65536 numbers or 4096 windows";
 
+    case NGX_HTTP_WEBTORCH_FIELDS_NO_NET:
+        return "its net cannot be evaluated, or is being replaced";
+
     default:
         return NULL;
     }

@@ -18,6 +18,10 @@
 #define NGX_HTTP_WEBTORCH_FIELDS_UNREAD  5
 #define NGX_HTTP_WEBTORCH_FIELDS_MANY    6
 
+/* below 0, as there is no part of them, either: no net that scores them */
+
+#define NGX_HTTP_WEBTORCH_FIELDS_NO_NET  (-100)
+
 
 /*
  * Reads target, headers and body, which the text has as parts.  body: the code

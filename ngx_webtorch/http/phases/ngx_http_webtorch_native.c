@@ -22,6 +22,11 @@ struct ngx_http_webtorch_native_s {
 };
 
 
+static int ngx_http_webtorch_native_create(const webtorch_net_t *from,
+    ngx_webtorch_net_t **net);
+static ngx_webtorch_memo_t *ngx_http_webtorch_native_create_memo(void);
+
+
 static ngx_http_webtorch_native_t  ngx_http_webtorch_natives
                                                  [NGX_HTTP_WEBTORCH_NATIVES];
 
@@ -53,47 +58,34 @@ int
 ngx_webtorch_native_set(uint32_t number, const webtorch_net_t *from,
     const webtorch_learned_t *learned)
 {
-    void                        *memory, *before;
-    size_t                       size;
-    uint64_t                     seed;
+    int                          rc;
+    void                        *before;
     ngx_webtorch_net_t          *net;
-    ngx_webtorch_memo_t         *memo;
     ngx_http_webtorch_native_t  *native;
 
     native = &ngx_http_webtorch_natives[number];
-    memo = native->memo;
     before = NULL;
     net = NULL;
 
-    if (memo == NULL) {
-
-        if (getentropy(&seed, sizeof(uint64_t)) != 0) {
-            return -1;
-        }
-
-        memo = malloc(sizeof(ngx_webtorch_memo_t));
-        if (memo == NULL) {
-            return -1;
-        }
-
-        ngx_webtorch_memo_init(memo, seed);
-    }
-
     if (from) {
-        size = ngx_webtorch_net_size(from);
-        memory = NULL;
-
-        if (size && posix_memalign(&memory, 64, size) != 0) {
-            memory = NULL;
-        }
-
-        net = memory ? ngx_webtorch_net_init(memory, from) : NULL;
-
-        if (net == NULL) {
-            free(memory);
-            return -1;
+        rc = ngx_http_webtorch_native_create(from, &net);
+        if (rc != WEBTORCH_NATIVE_SET) {
+            return rc;
         }
     }
+
+    /* stays, and only threads of Python that have a lock come here */
+
+    if (native->memo == NULL) {
+        native->memo = ngx_http_webtorch_native_create_memo();
+
+        if (native->memo == NULL) {
+            free(net);
+            return WEBTORCH_NATIVE_NO_MEMORY;
+        }
+    }
+
+    rc = WEBTORCH_NATIVE_SET;
 
     (void) pthread_mutex_lock(&ngx_http_webtorch_native_mutex);
 
@@ -103,22 +95,74 @@ ngx_webtorch_native_set(uint32_t number, const webtorch_net_t *from,
 
         /* what the memo has is of the net before */
 
-        ngx_webtorch_memo_clear(memo);
+        ngx_webtorch_memo_clear(native->memo);
     }
 
-    native->memo = memo;
-    native->has_learned = (learned != NULL);
-    native->checked = ngx_current_msec - NGX_HTTP_WEBTORCH_MARKED;
+    if (native->net == NULL) {
+        rc = WEBTORCH_NATIVE_MISSING;
 
-    if (learned) {
-        native->learned = *learned;
+    } else {
+        native->has_learned = (learned != NULL);
+        native->checked = ngx_current_msec - NGX_HTTP_WEBTORCH_MARKED;
+
+        if (learned) {
+            native->learned = *learned;
+        }
     }
 
     (void) pthread_mutex_unlock(&ngx_http_webtorch_native_mutex);
 
     free(before);
 
-    return 0;
+    return rc;
+}
+
+
+static int
+ngx_http_webtorch_native_create(const webtorch_net_t *from,
+    ngx_webtorch_net_t **net)
+{
+    void    *memory;
+    size_t   size;
+
+    size = ngx_webtorch_net_size(from);
+
+    if (size == 0) {
+        return WEBTORCH_NATIVE_REFUSED;
+    }
+
+    if (posix_memalign(&memory, 64, size) != 0) {
+        return WEBTORCH_NATIVE_NO_MEMORY;
+    }
+
+    *net = ngx_webtorch_net_init(memory, from);
+
+    if (*net == NULL) {
+        free(memory);
+        return WEBTORCH_NATIVE_REFUSED;
+    }
+
+    return WEBTORCH_NATIVE_SET;
+}
+
+
+static ngx_webtorch_memo_t *
+ngx_http_webtorch_native_create_memo(void)
+{
+    uint64_t              seed;
+    ngx_webtorch_memo_t  *memo;
+
+    if (getentropy(&seed, sizeof(uint64_t)) != 0) {
+        return NULL;
+    }
+
+    memo = malloc(sizeof(ngx_webtorch_memo_t));
+
+    if (memo) {
+        ngx_webtorch_memo_init(memo, seed);
+    }
+
+    return memo;
 }
 
 

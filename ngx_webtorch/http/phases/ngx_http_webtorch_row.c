@@ -29,6 +29,8 @@ static ngx_uint_t ngx_http_webtorch_uses(
     ngx_http_webtorch_feature_handler_t *fh, uint32_t features);
 static ngx_uint_t ngx_http_webtorch_row_is_partial(
     ngx_http_webtorch_feature_handler_t *fh, ngx_int_t rc);
+static ngx_uint_t ngx_http_webtorch_row_is_some(
+    ngx_http_webtorch_feature_handler_t *fh, ngx_int_t rc);
 static ngx_int_t ngx_http_webtorch_row_scored(ngx_http_request_t *r,
     ngx_http_webtorch_feature_handler_t *fh);
 static ngx_int_t ngx_http_webtorch_row_find(ngx_http_request_t *r,
@@ -122,7 +124,7 @@ ngx_http_webtorch_row_measure(ngx_http_request_t *r,
     if (scored) {
         rc = ngx_http_webtorch_row_scored(r, fh);
 
-        if (rc != NGX_OK && !ngx_http_webtorch_row_is_partial(fh, rc)) {
+        if (rc != NGX_OK && !ngx_http_webtorch_row_is_some(fh, rc)) {
             return rc;
         }
 
@@ -191,7 +193,7 @@ ngx_http_webtorch_row_scored(ngx_http_request_t *r,
 
     native = ngx_http_webtorch_native_get(fh->handler);
     if (native == NULL) {
-        return NGX_DECLINED;
+        return NGX_HTTP_WEBTORCH_FIELDS_NO_NET;
     }
 
     if (ctx && ctx->windows && ctx->native == native && ctx->body == fh->body) {
@@ -203,7 +205,7 @@ ngx_http_webtorch_row_scored(ngx_http_request_t *r,
     }
 
     known = 1;
-    some = (rc == NGX_OK || ngx_http_webtorch_row_is_partial(fh, rc));
+    some = (rc == NGX_OK || ngx_http_webtorch_row_is_some(fh, rc));
 
     if (some && ngx_http_webtorch_row_learns(ctx, fh)) {
         ngx_http_webtorch_native_site(native, &site);
@@ -303,6 +305,17 @@ ngx_http_webtorch_row_is_partial(ngx_http_webtorch_feature_handler_t *fh,
 
     return rc > NGX_OK && fh->partial
            && !ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_TEXTS);
+}
+
+
+/* as above, of windows that a net has scored: the last one is the request's */
+
+static ngx_uint_t
+ngx_http_webtorch_row_is_some(ngx_http_webtorch_feature_handler_t *fh,
+    ngx_int_t rc)
+{
+    return rc != NGX_HTTP_WEBTORCH_FIELDS_MANY
+           && ngx_http_webtorch_row_is_partial(fh, rc);
 }
 
 
@@ -530,7 +543,9 @@ ngx_http_webtorch_row_field(ngx_http_request_t *r,
 
     ngx_http_webtorch_parts(r, text);
 
-    if (!ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_FIELDS)) {
+    if (!ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_FIELDS
+                                    | NGX_HTTP_WEBTORCH_SCORED))
+    {
         return 0;
     }
 

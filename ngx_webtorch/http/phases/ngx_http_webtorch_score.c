@@ -34,6 +34,12 @@ ngx_http_webtorch_score(ngx_http_request_t *r,
 
     rc = ngx_http_webtorch_row_measure(r, fh, &layout);
 
+    if (rc == NGX_HTTP_WEBTORCH_FIELDS_NO_NET) {
+        ngx_http_webtorch_score_refused(handler, waiter,
+                                        NGX_WEBTORCH_REFUSED_NOT_LOADED);
+        return rc;
+    }
+
     if (rc != NGX_OK) {
         ngx_webtorch_metrics_refused(handler, NGX_WEBTORCH_REFUSED_BODY);
         return rc;

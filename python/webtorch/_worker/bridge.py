@@ -168,9 +168,7 @@ def ngx_webtorch_py_thread(threads: int) -> None:
 
 @ffi.def_extern(error=0, onerror=_on_error)
 def ngx_webtorch_py_refresh_models() -> int:
-    done = refresh_all()
-    natives.check_moved()
-    return int(not done)
+    return int(not refresh_all(natives.check_moved))
 
 
 # --- handlers ---

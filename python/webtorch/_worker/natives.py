@@ -33,8 +33,10 @@ class _Native:
     def __init__(self, number: int, runner: Any) -> None:
         self.number = number
         self._runner = runner
-        self._stamp: object = None
+        self._stamp: tuple[Any, ...] | None = None
+        self._refused: object = None  # the stamp of what C cannot use
         self._digest: object = None
+        self._forgotten = 0  # how often C was told to use nothing
         self._kept: object = None  # tensors whose memory C uses
 
     @property
@@ -42,29 +44,60 @@ class _Native:
         """The model."""
         return self._runner.handler.native
 
-    def set(self) -> None:
-        """Let C use the model as it is now."""
+    def set(self) -> bool:
+        """Let C use the model as it is now; return whether it does.
+
+        Raises:
+            MemoryError: There is no memory for it.
+            ValueError: C cannot use it; as long as it is as it is, that is not raised again.
+
+        """
+        forgotten = self._forgotten
         source = self.source
         net = net_of(source)
         stamp = _stamp(source, net)
         if stamp == self._stamp:
-            return
+            return True
+        if stamp == self._refused:
+            return False
+        # first: others forget what is not in C yet, too
+        self._stamp, self._refused, self._kept = stamp, None, net.tables
+        try:
+            self._write(net)
+        except ValueError:
+            self._refused = stamp
+            raise
+        if self._forgotten != forgotten:
+            # the tables may be where they were before they moved
+            self.forget()
+        return True
+
+    def _write(self, net: FieldNet) -> None:
+        """Let C use tables, and weights if they are others than those that it has."""
         digest = _digest(net)
-        tables = net.tables
-        copy = None if digest == self._digest else _write_net(net)
-        learned = ffi.NULL if tables is None else _write_tables(tables)
-        if lib.ngx_webtorch_native_set(self.number, copy[0] if copy else ffi.NULL, learned) != 0:
-            raise ValueError("its numbers are not increasing, or there is no memory")
-        self._stamp, self._digest, self._kept = stamp, digest, tables
+        learned = ffi.NULL if net.tables is None else _write_tables(net.tables)
+        code: int = lib.WEBTORCH_NATIVE_MISSING
+        if digest == self._digest:
+            code = lib.ngx_webtorch_native_set(self.number, ffi.NULL, learned)
+        if code == lib.WEBTORCH_NATIVE_MISSING:
+            copy = _write_net(net)
+            code = lib.ngx_webtorch_native_set(self.number, copy[0], learned)
+        if code == lib.WEBTORCH_NATIVE_NO_MEMORY:
+            raise MemoryError("there is no memory for a net")
+        if code != lib.WEBTORCH_NATIVE_SET:
+            raise ValueError("it is too large, or its numbers are not increasing from 1 on")
+        self._digest = digest
 
     def has_moved(self) -> bool:
         """Return whether tensors are in other memory than C uses."""
-        return self._stamp is not None and _places(net_of(self.source)) != self._stamp[1]  # type: ignore[index]
+        stamp = self._stamp
+        return stamp is not None and _places(net_of(self.source)) != stamp[1]
 
-    def clear(self) -> None:
-        """Let C use neither the net nor the tables."""
+    def forget(self) -> None:
+        """Let C use neither the net nor the tables, until they are set again; in any thread."""
+        self._forgotten += 1
         lib.ngx_webtorch_native_clear(self.number)
-        self._stamp = self._digest = self._kept = None
+        self._stamp = self._kept = None
 
 
 class Natives:
@@ -95,7 +128,7 @@ class Natives:
         if native is None:
             native = _Native(len(self._natives), runner)
         if lib.ngx_webtorch_native_use(index, native.number) != 0:
-            log.error("too many nets or handlers: %s is called for each request", runner.name)
+            log.error("too many nets or handlers: C does not score requests of %s", runner.name)
         elif native not in self._natives:
             self._natives.append(native)
 
@@ -118,21 +151,21 @@ class Natives:
         with self._lock:
             for native in self._natives:
                 try:
-                    native.set()
-                    self._failed.discard(native.number)
+                    if native.set():
+                        self._failed.discard(native.number)
                 except Exception as error:
-                    native.clear()
+                    native.forget()
                     if native.number not in self._failed:
                         self._failed.add(native.number)
                         log.error("a net is not evaluated by C", exc_info=error)
 
     def check_moved(self) -> None:
-        """Let C use no memory that models have left; the event loop calls this."""
-        # whoever has the lock sets tables that are in use, and is called again soon
+        """Let C use no memory that models leave; called before that may become another's."""
+        # without the lock: a thread that sets tables meanwhile sees that they were to be forgotten
         for native in self._natives:
             with contextlib.suppress(Exception):
                 if native.has_moved():
-                    lib.ngx_webtorch_native_clear(native.number)
+                    native.forget()
                     self._wake.set()
 
     def _run(self) -> None:
@@ -170,7 +203,7 @@ def _places(net: FieldNet) -> tuple[int, ...]:
     return tuple(each.data_ptr() for each in _tensors(net))
 
 
-def _stamp(source: Any, net: FieldNet) -> tuple[object, ...]:
+def _stamp(source: Any, net: FieldNet) -> tuple[Any, ...]:
     """Return what differs if the weights have changed, or are elsewhere."""
     revision = source.revision if isinstance(source, Model) else None
     return revision, _places(net), tuple(each._version for each in net.weights)
@@ -225,8 +258,15 @@ def _write_tables(tables: FieldTables) -> Any:
     for tensor, dtype, shape in wanted:
         if tensor.dtype is not dtype or tensor.shape[1:] != shape or not tensor.is_cpu:
             raise ValueError("a table of the site has another dtype, shape or device")
-        if not tensor.is_contiguous() or len(tensor) & (len(tensor) - 1):
+        if not tensor.is_contiguous() or len(tensor).bit_count() != 1:
             raise ValueError("a table of the site has another size than a power of two")
+    together = (
+        (tables.fields, tables.counts),
+        (tables.locations, tables.scores),
+        (tables.marks, tables.verdicts, tables.holders, tables.levels),
+    )
+    if any(len({len(each) for each in some}) != 1 for some in together):
+        raise ValueError("tables of the site have other sizes than those of their keys")
     struct = ffi.new("webtorch_learned_t *")
     struct.nfields, struct.nlocations = len(tables.fields), len(tables.locations)
     struct.nmarks = len(tables.marks)

@@ -52,7 +52,8 @@ class TensorRunner:
         self._shared_from = self._min_rows_uncopied()
         self._is_variable = bool(handler.schema.axes)
         self._takes_strings = any(spec.has_strings for spec in handler.schema.inputs)
-        # whether the function was seen to write to its inputs; noting that costs time in each call
+        # whether the function was seen to write to its inputs; noting that costs time in each call,
+        # so the first batch that fails after a later call has begun to is not run row by row
         self._writes_inputs = False
         self._has_gaps = bool(handler.schema.optional or handler.schema.masks)
         self._returns_strings = any(spec.has_strings for spec in handler.schema.outputs)

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -474,10 +474,13 @@ class SharedState:
         self._pointers = [*map(Tensor.data_ptr, self._tensors.values())]
 
 
-def refresh_all() -> bool:
+def refresh_all(moved: Callable[[], None] = lambda: None) -> bool:
     """Switch to blocks that have replaced others, and detach from those that no state keeps.
 
     No call runs in this process.
+
+    Args:
+        moved: Called when states may have left blocks, each time before these can be freed.
 
     Returns:
         False if another worker fills a block, or another thread attaches or detaches one: call it
@@ -488,11 +491,14 @@ def refresh_all() -> bool:
         return False
     try:
         done = all([shared.refresh() for shared in [*instances]])
+        moved()
         for block in [*_blocks]:
             states = [shared for shared in [*instances] if shared.uses(block)]
             if not any(shared.keeps(block) for shared in states):
                 for shared in states:
                     shared.leave()
+                if states:
+                    moved()
                 _forget(block)
                 block.detach()
         return done

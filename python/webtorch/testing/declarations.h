@@ -214,6 +214,11 @@ typedef struct {
     const float    *levels;
 } webtorch_learned_t;
 
+#define WEBTORCH_NATIVE_SET        0
+#define WEBTORCH_NATIVE_MISSING    1
+#define WEBTORCH_NATIVE_REFUSED    2
+#define WEBTORCH_NATIVE_NO_MEMORY  3
+
 int ngx_webtorch_native_set(uint32_t native, const webtorch_net_t *net, const webtorch_learned_t *learned);
 
 void ngx_webtorch_native_clear(uint32_t native);

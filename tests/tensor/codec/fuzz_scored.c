@@ -22,6 +22,7 @@
 #define FUZZ_KNOWN   65536
 #define FUZZ_HIDDEN  5
 #define FUZZ_READS   4
+#define FUZZ_HEADERS 5
 
 
 typedef struct {
@@ -107,22 +108,24 @@ fuzz_part(ngx_webtorch_part_t *part, const uint8_t *data, size_t len)
 
 
 static void
-fuzz_read(fuzz_request_t *request)
+fuzz_read(fuzz_request_t *request, uint32_t nheaders)
 {
-    ngx_webtorch_scored_header_t  header[2];
+    uint32_t                      i;
+    ngx_webtorch_scored_header_t  header[FUZZ_HEADERS];
 
     ngx_webtorch_scored_init(&fuzz_scored, fuzz_net, &fuzz_memo, &fuzz_fields);
 
     fuzz_fields.work = request->work;
     fuzz_fields.work_size = FUZZ_WORK;
 
-    header[0].name = request->parts[4];
-    header[0].value = request->parts[5];
-    header[1] = header[0];
+    for (i = 0; i < nheaders; i++) {
+        header[i].name = request->parts[4];
+        header[i].value = request->parts[5];
+    }
 
     ngx_webtorch_scored_path(&fuzz_scored, &request->parts[0]);
     ngx_webtorch_scored_query(&fuzz_scored, &request->parts[1]);
-    ngx_webtorch_scored_headers(&fuzz_scored, header, 2);
+    ngx_webtorch_scored_headers(&fuzz_scored, header, nheaders);
     ngx_webtorch_scored_body(&fuzz_scored, &request->parts[2],
                              &request->parts[FUZZ_LINES]);
     ngx_webtorch_scored_request(&fuzz_scored, &request->parts[4]);
@@ -241,10 +244,12 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     odd = fuzz_fields.odd;
     unread = fuzz_fields.unread;
 
-    /* what comes for the third time is in the memo */
+    /* what comes for the third time is in the memo, also of another request */
+
+    fuzz_read(&request, FUZZ_HEADERS);
 
     for (i = 0; i < FUZZ_READS; i++) {
-        fuzz_read(&request);
+        fuzz_read(&request, 2);
 
         if (fits) {
             fuzz_check(fuzz_fields.odd == odd && fuzz_fields.unread == unread,
