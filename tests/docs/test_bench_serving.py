@@ -31,7 +31,8 @@ def test_best_values_are_bold():
 
 def test_notes_name_what_is_lost_and_what_is_missing():
     assert report.notes(CELLS, ROWS, {"fourth": "no wheel"}) == [
-        "other is the best in: memory after the load; 602 KB of float32.",
+        "Better than WebTorch in memory after the load: other.",
+        "Better than WebTorch in 602 KB of float32: other.",
         "other, 602 KB of float32: 3 failures.",
         "third, XOR, JSON: no such format.",
         "fourth was not measured: no wheel.",
