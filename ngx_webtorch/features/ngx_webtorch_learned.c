@@ -4,6 +4,7 @@
 #include "ngx_webtorch_learned.h"
 
 #include <math.h>
+#include <string.h>
 
 
 /* slots that a key may be in */
@@ -56,9 +57,10 @@ typedef struct {
 
 
 static float ngx_webtorch_learned_near(const webtorch_learned_t *learned,
-    const ngx_webtorch_learned_window_t *window, int marked);
-static int ngx_webtorch_learned_is_allowed(const webtorch_learned_t *learned,
+    const ngx_webtorch_learned_marks_t *marks,
     const ngx_webtorch_learned_window_t *window);
+static uint32_t ngx_webtorch_learned_holder(
+    const ngx_webtorch_learned_marks_t *marks, int64_t key);
 static uint32_t ngx_webtorch_learned_level(float logit);
 static const float *ngx_webtorch_learned_counts(
     const webtorch_learned_t *learned, int64_t key);
@@ -69,19 +71,72 @@ static uint32_t ngx_webtorch_learned_find(const int64_t *keys, uint32_t n,
     int64_t key);
 
 
-int
-ngx_webtorch_learned_marked(const webtorch_learned_t *learned)
+/* where a key is looked for first, modulo the size of the table */
+
+static inline uint32_t
+ngx_webtorch_learned_first(int64_t key)
 {
-    uint32_t  i;
-    int64_t   any;
+    return (uint32_t) ((uint64_t) key * NGX_WEBTORCH_LEARNED_MIX >> 20);
+}
+
+
+int
+ngx_webtorch_learned_read_marks(const webtorch_learned_t *learned,
+    ngx_webtorch_learned_marks_t *marks)
+{
+    int       any;
+    uint8_t   level;
+    uint32_t  i, n, place;
+
+    memset(marks, 0, sizeof(ngx_webtorch_learned_marks_t));
 
     any = 0;
 
-    for (i = 0; i < learned->nmarks; i++) {
-        any |= learned->marks[i];
+    for (i = 0, n = 0; i < learned->nmarks; i++) {
+        any |= (learned->marks[i] != 0);
+
+        if (learned->holders[i] == 0 || learned->verdicts[i] >= 0
+            || n == NGX_WEBTORCH_LEARNED_MARKS / 2)
+        {
+            continue;
+        }
+
+        place = ngx_webtorch_learned_holder(marks, learned->holders[i]);
+        level = (uint8_t) ngx_webtorch_learned_level(learned->levels[i]);
+
+        if (marks->holders[place] == 0) {
+            marks->holders[place] = learned->holders[i];
+            marks->levels[place] = level;
+            n++;
+
+        } else if (marks->levels[place] < level) {
+            marks->levels[place] = level;
+        }
     }
 
-    return any != 0;
+    return any;
+}
+
+
+/* the place of a field, or the free one where it would be */
+
+static uint32_t
+ngx_webtorch_learned_holder(const ngx_webtorch_learned_marks_t *marks,
+    int64_t key)
+{
+    uint32_t  place;
+
+    place = ngx_webtorch_learned_first(key);
+
+    for ( ;; ) {
+        place &= NGX_WEBTORCH_LEARNED_MARKS - 1;
+
+        if (marks->holders[place] == key || marks->holders[place] == 0) {
+            return place;
+        }
+
+        place++;
+    }
 }
 
 
@@ -95,11 +150,12 @@ ngx_webtorch_learned_has(const webtorch_learned_t *learned, int64_t key)
 
 float
 ngx_webtorch_learned_logit(const webtorch_learned_t *learned,
-    const ngx_webtorch_learned_window_t *window, int marked)
+    const ngx_webtorch_learned_marks_t *marks,
+    const ngx_webtorch_learned_window_t *window)
 {
     uint32_t  slot;
 
-    if (marked) {
+    if (marks) {
         slot = ngx_webtorch_learned_find(learned->marks, learned->nmarks,
                                          window->print);
 
@@ -111,17 +167,19 @@ ngx_webtorch_learned_logit(const webtorch_learned_t *learned,
     /* most windows are far below all thresholds, whatever is added */
 
     return (window->logit > NGX_WEBTORCH_LEARNED_FAR)
-           ? ngx_webtorch_learned_near(learned, window, marked)
+           ? ngx_webtorch_learned_near(learned, marks, window)
            : window->logit;
 }
 
 
 static float
 ngx_webtorch_learned_near(const webtorch_learned_t *learned,
-    const ngx_webtorch_learned_window_t *window, int marked)
+    const ngx_webtorch_learned_marks_t *marks,
+    const ngx_webtorch_learned_window_t *window)
 {
     int                               known;
     float                             logit;
+    uint32_t                          place;
     const float                      *visits;
     ngx_webtorch_learned_compared_t   own, site;
 
@@ -150,43 +208,20 @@ ngx_webtorch_learned_near(const webtorch_learned_t *learned,
         }
     }
 
-    known = known
-            || (marked && ngx_webtorch_learned_is_allowed(learned, window));
+    /* operators may let the field hold what scores as high */
+
+    if (marks && window->key) {
+        place = ngx_webtorch_learned_holder(marks, window->key);
+
+        known |= marks->holders[place]
+                 && ngx_webtorch_learned_level(window->logit)
+                    <= marks->levels[place];
+    }
 
     logit = window->logit + (known ? -NGX_WEBTORCH_LEARNED_KNOWN : logit);
 
     return fmaxf(fminf(logit, NGX_WEBTORCH_LEARNED_MARK),
                  -NGX_WEBTORCH_LEARNED_MARK);
-}
-
-
-/*
- * Whether operators let the field hold what scores as high.  Marks are few, and
- * so are windows that are near a threshold.
- */
-
-static int
-ngx_webtorch_learned_is_allowed(const webtorch_learned_t *learned,
-    const ngx_webtorch_learned_window_t *window)
-{
-    uint32_t  i, level;
-
-    if (window->key == 0) {
-        return 0;
-    }
-
-    level = ngx_webtorch_learned_level(window->logit);
-
-    for (i = 0; i < learned->nmarks; i++) {
-
-        if (learned->holders[i] == window->key && learned->verdicts[i] < 0
-            && ngx_webtorch_learned_level(learned->levels[i]) >= level)
-        {
-            return 1;
-        }
-    }
-
-    return 0;
 }
 
 
@@ -282,7 +317,7 @@ ngx_webtorch_learned_find(const int64_t *keys, uint32_t n, int64_t key)
         return n;
     }
 
-    first = (uint32_t) ((uint64_t) key * NGX_WEBTORCH_LEARNED_MIX >> 20);
+    first = ngx_webtorch_learned_first(key);
 
     for (i = 0; i < NGX_WEBTORCH_LEARNED_PROBES; i++) {
         slot = (first + i) & (n - 1);

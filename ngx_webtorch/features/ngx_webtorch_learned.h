@@ -14,6 +14,19 @@
 #include "ngx_webtorch_api.h"
 
 
+/* places for marks of operators, a power of two; half of them are used */
+#define NGX_WEBTORCH_LEARNED_MARKS  8192
+
+
+/* what operators have marked, as it is looked up for each window */
+
+typedef struct {
+    int64_t   holders[NGX_WEBTORCH_LEARNED_MARKS];   /* fields that may hold more;
+                                                        0: none */
+    uint8_t   levels[NGX_WEBTORCH_LEARNED_MARKS];    /* up to this bin of logits */
+} ngx_webtorch_learned_marks_t;
+
+
 /* a window, as its site is asked about it */
 
 typedef struct {
@@ -27,15 +40,17 @@ typedef struct {
 } ngx_webtorch_learned_window_t;
 
 
-/* whether operators have marked requests */
-int ngx_webtorch_learned_marked(const webtorch_learned_t *learned);
+/* reads the marks; returns 0 if there are none */
+int ngx_webtorch_learned_read_marks(const webtorch_learned_t *learned,
+    ngx_webtorch_learned_marks_t *marks);
 
 /* whether a field is in the table */
 int ngx_webtorch_learned_has(const webtorch_learned_t *learned, int64_t key);
 
-/* the logit of a window on this site; marked: as above */
+/* the logit of a window on this site; marks: NULL if there are none */
 float ngx_webtorch_learned_logit(const webtorch_learned_t *learned,
-    const ngx_webtorch_learned_window_t *window, int marked);
+    const ngx_webtorch_learned_marks_t *marks,
+    const ngx_webtorch_learned_window_t *window);
 
 /* the logit at which a location's requests are denied; target 0: its default */
 float ngx_webtorch_learned_threshold(const webtorch_learned_t *learned,

@@ -80,9 +80,9 @@ ngx_webtorch_scored_init(ngx_webtorch_scored_t *scored,
 static void
 ngx_webtorch_scored_field(void *data, const ngx_webtorch_field_t *field)
 {
-    uint32_t                  first, odd, unread;
-    ngx_webtorch_scored_t    *scored;
-    ngx_webtorch_memo_key_t  *key;
+    ngx_webtorch_scored_t       *scored;
+    ngx_webtorch_memo_key_t     *key;
+    ngx_webtorch_scored_mark_t   mark;
 
     scored = data;
 
@@ -106,18 +106,9 @@ ngx_webtorch_scored_field(void *data, const ngx_webtorch_field_t *field)
     ngx_webtorch_memo_part(key, field->value, field->len);
 
     if (!ngx_webtorch_scored_known(scored, key)) {
-        first = scored->found.nwindows;
-
-        odd = scored->fields->odd;
-        unread = scored->fields->unread;
-        scored->fields->odd = 0;
-        scored->fields->unread = 0;
-
+        ngx_webtorch_scored_begin(scored, &mark);
         ngx_webtorch_scored_windows(scored, field);
-        ngx_webtorch_scored_keep(scored, key, first);
-
-        scored->fields->odd = odd;
-        scored->fields->unread = unread;
+        ngx_webtorch_scored_end(scored, key, &mark);
     }
 }
 
@@ -549,8 +540,8 @@ ngx_webtorch_scored_result(const ngx_webtorch_net_t *net,
             asked.field = ngx_webtorch_scored_trait(window);
             asked.key = ngx_webtorch_scored_key(list, window);
 
-            logit = ngx_webtorch_learned_logit(site->learned, &asked,
-                                               site->marked);
+            logit = ngx_webtorch_learned_logit(site->learned, site->marks,
+                                               &asked);
         }
 
         sum += expf(logit);

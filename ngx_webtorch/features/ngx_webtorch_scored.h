@@ -93,10 +93,11 @@ typedef struct {
 /* what the score depends on beside the request */
 
 typedef struct {
-    const webtorch_learned_t       *learned;   /* NULL: no tables of a site */
-    int                             marked;    /* some requests are */
-    int64_t                         location;
-    float                           target;
+    const webtorch_learned_t            *learned;  /* NULL: no tables of a
+                                                      site */
+    const ngx_webtorch_learned_marks_t  *marks;    /* NULL: none */
+    int64_t                              location;
+    float                                target;
 } ngx_webtorch_scored_site_t;
 
 

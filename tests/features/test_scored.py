@@ -122,6 +122,50 @@ def guard_of(classifier: FieldClassifier, library) -> SiteGuard:
     return guard
 
 
+def returned(guard: SiteGuard, library, request: Request, found, target: float):
+    """Return what the guard itself does, for traits that C has found."""
+    numbers, windows = rows(library, request)
+    n = numbers.shape[1]
+    traits = np.zeros((1, 4, n), np.int32)
+    traits[0, :, : min(n, found.traits.shape[1])] = found.traits[:, :n]
+    each = torch.from_numpy(traits), torch.tensor([[7]]), torch.tensor([[target]])
+    score, window, _ = guard(numbers, windows, *each)
+    return float(score), int(window), _Windows(guard.classifier, numbers, windows, each[0]).prints()
+
+
+def test_scored_allows_what_operators_do(library, classifier):
+    """A field may hold what scores as high as what was marked, and no more, nor may others."""
+    guard, recent = SiteGuard(classifier, 64), RecentWindows(1024, 16)
+    scorer = Scorer(library, guard.net())
+    places = [b"/%c%c" % (97 + number % 17, 97 + number // 17) for number in range(17 * 17)]
+
+    def scores(text):
+        requests = [Request(b"%s?name=%s" % (place, text), headers=BROWSER) for place in places]
+        found = [scorer.score(request) for request in requests]
+        for request, each in [*zip(requests, found, strict=True)][::23]:
+            score, window, _ = returned(guard, library, request, each, 0.0)
+            assert each.score == pytest.approx(score, rel=1e-4, abs=1e-6)
+            assert each.window == window
+        return np.array([each.score for each in found])
+
+    texts = b"a+or+1=1", b"%27+or+1=1--"
+    before = [scores(text) for text in texts]
+    marked = np.zeros(len(places), np.bool_)
+    for number, place in [*enumerate(places)][::2]:
+        request = Request(b"%s?name=or+%s=%s+or+1=1" % (place, place, place), headers=BROWSER)
+        id = number.to_bytes(16, "big")
+        row = torch.tensor([[*id]], dtype=torch.uint8)
+        guard.keep_scored(recent, row, *scorer.score(request).rows())
+        # another request may have its place among the recent ones
+        marked[number] = guard.mark(recent, [id.hex()], attack=False)[0]
+    assert marked.sum() > 100
+    after = [scores(text) for text in texts]
+    # the numbers of some values are those of another one, which has the mark
+    assert (after[0][marked] < before[0][marked] / 5).mean() > 0.9
+    assert (after[0][~marked] > before[0][~marked] / 2).all()
+    assert (after[1] > before[1] / 2).all()
+
+
 @pytest.mark.parametrize("target", [0.0, 0.01, 0.2])
 def test_scored_is_what_a_guard_returns(library, classifier, target):
     guard = guard_of(classifier, library)
@@ -129,15 +173,9 @@ def test_scored_is_what_a_guard_returns(library, classifier, target):
     requests = [*REQUESTS, Request(b"/list/3?q=select+1&code=(';)", headers=BROWSER)]
     for request in [*requests, *requests]:
         found = scorer.score(request, 7, target)
-        numbers, windows = rows(library, request)
-        n = numbers.shape[1]
-        traits = np.zeros((1, 4, n), np.int32)
-        traits[0, :, : min(n, found.traits.shape[1])] = found.traits[:, :n]
-        each = torch.from_numpy(traits), torch.tensor([[7]]), torch.tensor([[target]])
-        score, window, _ = guard(numbers, windows, *each)
-        assert found.score == pytest.approx(float(score), rel=1e-4, abs=1e-6)
-        assert found.window == int(window)
-        prints = _Windows(classifier, numbers, windows, each[0]).prints()
+        score, window, prints = returned(guard, library, request, found, target)
+        assert found.score == pytest.approx(score, rel=1e-4, abs=1e-6)
+        assert found.window == window
         assert [*found.prints[: len(prints)]] == [*prints]
         assert not found.prints[len(prints) :].any()
 

@@ -15,6 +15,7 @@ from webtorch._nets import FieldNet
 
 ROOM = 1 << 21
 MEMO = 1 << 23
+MARKS = 1 << 17
 KIND = 8
 
 
@@ -50,7 +51,7 @@ class RawList(ctypes.Structure):
 class RawSite(ctypes.Structure):
     _fields_ = (
         ("learned", ctypes.c_void_p),
-        ("marked", ctypes.c_int),
+        ("marks", ctypes.c_void_p),
         ("location", ctypes.c_int64),
         ("target", ctypes.c_float),
     )
@@ -130,6 +131,7 @@ class Scorer:
         aligned = ctypes.c_void_p((ctypes.addressof(memory) + 63) & ~63)
         self.net = library.ngx_webtorch_net_init(aligned, ctypes.byref(raw)) if size else None
         self.learned = self._raw_learned(net)
+        self.marks = ctypes.create_string_buffer(MARKS)
 
     def _pointer(self, tensor: Tensor) -> int:
         self._kept.append(tensor)
@@ -184,10 +186,11 @@ class Scorer:
         """Return what C finds."""
         assert self.read(request)
         found, result = ctypes.byref(self.scored.found), RawResult()
-        site = RawSite(None, 0, location, target)
+        site = RawSite(None, None, location, target)
         if self.learned:
             site.learned = ctypes.addressof(self.learned)
-            site.marked = self.c.ngx_webtorch_learned_marked(ctypes.byref(self.learned))
+            if self.c.ngx_webtorch_learned_read_marks(ctypes.byref(self.learned), self.marks):
+                site.marks = ctypes.addressof(self.marks)
         self.c.ngx_webtorch_scored_result(
             ctypes.c_void_p(self.net), found, ctypes.byref(site), ctypes.byref(result)
         )

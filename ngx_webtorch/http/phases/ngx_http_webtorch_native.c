@@ -7,18 +7,20 @@
 #define NGX_HTTP_WEBTORCH_NATIVES   16
 #define NGX_HTTP_WEBTORCH_HANDLERS  1024
 
-/* how long the event loop believes that there are no marks, ms */
+/* how long marks are used as they were read, ms */
 #define NGX_HTTP_WEBTORCH_MARKED    1000
 
 
 struct ngx_http_webtorch_native_s {
-    ngx_webtorch_net_t   *net;            /* mutex, as all below; NULL: none */
-    ngx_webtorch_memo_t  *memo;
-    webtorch_learned_t    learned;
-    ngx_uint_t            has_learned;
+    ngx_webtorch_net_t            *net;      /* mutex, as all below; NULL:
+                                                none */
+    ngx_webtorch_memo_t           *memo;
+    webtorch_learned_t             learned;
+    ngx_uint_t                     has_learned;
 
-    int                   marked;
-    ngx_msec_t            checked;        /* the marks */
+    ngx_webtorch_learned_marks_t   marks;
+    ngx_uint_t                     has_marks;
+    ngx_msec_t                     checked;  /* the marks */
 };
 
 
@@ -242,7 +244,7 @@ ngx_http_webtorch_native_site(ngx_http_webtorch_native_t *native,
     ngx_webtorch_scored_site_t *site)
 {
     site->learned = NULL;
-    site->marked = 0;
+    site->marks = NULL;
 
     if (!native->has_learned) {
         return;
@@ -250,9 +252,10 @@ ngx_http_webtorch_native_site(ngx_http_webtorch_native_t *native,
 
     if (ngx_current_msec - native->checked >= NGX_HTTP_WEBTORCH_MARKED) {
         native->checked = ngx_current_msec;
-        native->marked = ngx_webtorch_learned_marked(&native->learned);
+        native->has_marks = ngx_webtorch_learned_read_marks(&native->learned,
+                                                            &native->marks);
     }
 
     site->learned = &native->learned;
-    site->marked = native->marked;
+    site->marks = native->has_marks ? &native->marks : NULL;
 }
