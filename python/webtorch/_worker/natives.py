@@ -60,13 +60,14 @@ class _Native:
             return True
         if stamp == self._refused:
             return False
-        # first: others forget what is not in C yet, too
-        self._stamp, self._refused, self._kept = stamp, None, net.tables
+        # first: others forget what is not in C yet, too; C may read what it has until then
+        self._stamp, self._refused, self._kept = stamp, None, (self._kept, net.tables)
         try:
             self._write(net)
         except ValueError:
             self._refused = stamp
             raise
+        self._kept = net.tables
         if self._forgotten != forgotten:
             # the tables may be where they were before they moved
             self.forget()
