@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from webtorch.detect import FieldClassifier, RecentFields, SiteGuard
+from webtorch.detect import FieldClassifier, RecentFields, RecentWindows, SiteGuard
 from webtorch.detect._seen import _name
 from webtorch.detect._site import LEAST, SURE
 
@@ -268,6 +268,25 @@ def test_long_requests_are_kept_by_their_worst_windows(guard):
     kept, places, known = plain.find(ids[:1])
     assert kept.tolist() == [[21, 20, 22, 19, 23, 18, 24, 17, 0]] and known.all()
     assert places.tolist() == [[0, 0, 1, 1, 2, 2, 3, 3, 3]]
+
+
+def test_long_scored_requests_are_kept_by_their_worst_windows(guard):
+    """That is one which an operator has marked, though the net finds it harmless."""
+    recent = RecentWindows(size=64, windows=3)
+    ids = [f"{number:032x}" for number in (1, 2, 3)]
+    rows = torch.tensor([list(bytes.fromhex(each)) for each in ids], dtype=torch.uint8)
+    logits = torch.tensor([[-7.0, -3.0, -4.0, -3.5, -8.0, -torch.inf]])
+    prints = torch.tensor([[11, 12, 13, 14, 15, 0]])
+    traits = torch.arange(1, 25, dtype=torch.int32).view(1, 4, 6)
+    alone = torch.tensor([[-7.0, -8.0]]), torch.tensor([[11, 15]]), traits[:, :, [0, 4]]
+    guard.keep_scored(recent, rows[:1], *alone)
+    assert guard.mark(recent, ids[:1], attack=True) == [True]
+    guard.keep_scored(recent, rows[1:2], logits, prints, traits)
+    kept = recent.find(ids[1:2])
+    assert kept[1].tolist() == [[11, 12, 15]] and kept[0].tolist() == [[-7.0, -3.0, -8.0]]
+    assert kept[2][0, 0].tolist() == [1, 2, 5]
+    assert guard.mark(recent, ids[1:2], attack=False) == [True]
+    assert guard.verdicts[guard.marks.keys == 11].tolist() == [-1]
 
 
 class OnDevice(Tensor):

@@ -268,8 +268,20 @@ class RecentWindows(_Slots):
         self.register_buffer("prints", torch.zeros(size, windows, dtype=torch.int64))
         self.register_buffer("traits", torch.zeros(size, 4, windows, dtype=torch.int32))
 
+    @property
+    def room(self) -> int:
+        """Windows of a request that are kept."""
+        return self.logits.shape[1]
+
     @torch.no_grad()
-    def add(self, id: Tensor, logits: Tensor, prints: Tensor, traits: Tensor) -> None:
+    def add(
+        self,
+        id: Tensor,
+        logits: Tensor,
+        prints: Tensor,
+        traits: Tensor,
+        ranks: Tensor | None = None,
+    ) -> None:
         """Keep requests.
 
         Args:
@@ -277,12 +289,13 @@ class RecentWindows(_Slots):
             logits: The feature `logits` of the same requests, float32 `[batch, n]`.
             prints: The feature `prints`, int64 `[batch, n]`.
             traits: The feature `traits`, int32 `[batch, 4, n]`.
+            ranks: How bad windows are, float32 `[batch, n]`, minus infinity where there is none;
+                by default `logits`.
 
         """
         slots = self._slots(id)
-        room = self.logits.shape[1]
-        if logits.shape[1] > room:
-            chosen = _worst(logits, room)
+        if logits.shape[1] > self.room:
+            chosen = _worst(logits if ranks is None else ranks, self.room)
             logits, prints = logits.gather(1, chosen), prints.gather(1, chosen)
             traits = traits.gather(2, chosen.unsqueeze(1).expand(-1, 4, -1))
         n = logits.shape[1]

@@ -231,7 +231,7 @@ class SiteGuard(nn.Module):
     def keep_scored(
         self, recent: RecentWindows, id: Tensor, logits: Tensor, prints: Tensor, traits: Tensor
     ) -> None:
-        """Keep requests for `mark`, by the logits that C has computed.
+        """Keep requests for `mark`, by the logits that C has computed; of a long one as `keep` does.
 
         Args:
             recent: Where they are kept.
@@ -241,7 +241,14 @@ class SiteGuard(nn.Module):
             traits: The feature `traits`, int32 `[batch, 4, n]`.
 
         """
-        recent.add(id, logits, prints, traits)
+        ranks = logits
+        if logits.shape[1] > recent.room:
+            read = _Scored(logits, prints, traits)
+            ranks = logits.clone()
+            ranks[ranks > -torch.inf] = torch.from_numpy(
+                np.maximum(read.logits, self._adjust(read))
+            )
+        recent.add(id, logits, prints, traits, ranks)
 
     def mark(
         self, recent: RecentFields | RecentWindows, ids: list[str], attack: bool
