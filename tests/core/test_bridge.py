@@ -7,7 +7,8 @@ from webtorch import _bridge_build
 from webtorch._handlers import METHODS, Kind
 from webtorch._schema import DTYPES
 
-HEADER = _bridge_build.NUMBERS.read_text() + _bridge_build.HEADER.read_text()
+NET = _bridge_build.NET.read_text()
+HEADER = _bridge_build.NUMBERS.read_text() + _bridge_build.HEADER.read_text() + NET
 STUB = _bridge_build.Path(_bridge_build.__file__).with_name("_native.pyi").read_text()
 
 
@@ -35,7 +36,8 @@ def test_declarations_of_the_formats_are_up_to_date(tmp_path):
 
 def test_stub_declares_what_the_header_does():
     section = HEADER[HEADER.index("cdef: c begin") : HEADER.index("cdef: c end")]
-    declared = set(re.findall(r"\b(ngx_webtorch_\w+)\(", section))
+    section += NET[NET.index("cdef: begin") : NET.index("cdef: end")]
+    declared = set(re.findall(r"^[a-z].*\b(ngx_webtorch_\w+)\(", section, re.M))
     tree = ast.parse(STUB)
     native = next(node for node in tree.body if getattr(node, "name", "") == "_Lib")
     stubbed = {node.name for node in native.body if isinstance(node, ast.FunctionDef)}

@@ -379,7 +379,12 @@ def test_models_with_versions_and_without_signature(monkeypatch):
         "models/a": bare,
     }
     prefix = "http://localhost/v2/"
-    monkeypatch.setattr(_bench, "_get", lambda url, method="GET": answers[url.removeprefix(prefix)])
+
+    def answer(request, insecure):
+        assert not insecure
+        return answers[request.full_url.removeprefix(prefix)]
+
+    monkeypatch.setattr(_bench, "_answer", answer)
     done = run("models", "localhost")
     assert done.exit_code == 0, done.output
     _, *lines = [line.split() for line in done.output.splitlines()]

@@ -97,9 +97,10 @@ def check(conf: Path, prefix: Path | None, nginx: str | None, module: str | None
 @nginx_option
 @module_option
 def run(conf: Path, prefix: Path | None, nginx: str | None, module: str | None) -> None:
-    """Run nginx in the foreground with the configuration CONF, unless CONF has "daemon on".
+    """Run nginx in the foreground with the configuration CONF.
 
-    CONF need not load WebTorch's module. Ctrl-C stops at once, SIGQUIT when all answers are sent.
+    "daemon on" in CONF runs it in the background. CONF need not load WebTorch's module. Ctrl-C
+    stops it at once, SIGQUIT when all answers are sent.
 
     \b
     webtorch run nginx.conf --prefix .
