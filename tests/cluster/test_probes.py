@@ -31,3 +31,21 @@ def test_probes_without_file_descriptors(monkeypatch, caplog):
     probes.begin(members)
     wait_for(lambda: not found, "another probe")
     probes.close()
+
+
+def test_probes_of_hosts_that_are_added_while_others_are_probed(monkeypatch):
+    probes = Probes(settings("a"))
+    asked = []
+
+    def find(members, _):
+        asked.append([each.id for each in members])
+        if len(asked) == 1:
+            probes.begin([Member("c", "127.0.0.2", 1, {})])
+        return frozenset()
+
+    monkeypatch.setattr(probes_of, "find_unreachable", find)
+    monkeypatch.setattr(probes_of, "PAUSE", 0.01)
+    probes.begin([Member("b", "127.0.0.1", 1, {})])
+    wait_for(lambda: probes._thread is None, "the thread to end")
+    assert asked == [["b"], ["c"]]
+    probes.close()

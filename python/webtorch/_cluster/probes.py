@@ -88,9 +88,10 @@ class Probes:
                     return
             found = find_unreachable(members, self._settings)
             with self._lock:
-                # those that are left are probed again
+                # those that are left are probed again, and others that were added meanwhile
                 self._unreachable = found & self._wanted.keys()
-                self._wanted = {id: each for id, each in self._wanted.items() if id in found}
+                reached = {each.id for each in members} - found
+                self._wanted = {id: each for id, each in self._wanted.items() if id not in reached}
                 is_over = not self._wanted
             if not is_over:
                 self._closed.wait(PAUSE)
