@@ -357,6 +357,11 @@ def _unnamed(anchor: Anchor, others: Sequence[Anchor]) -> dict[str, int]:
     return {host: steps for host, steps in found.items() if steps}
 
 
+def id_of(memory: str) -> str:
+    """Return the id of a host from the name of one of its memories."""
+    return memory.rpartition("/")[0]
+
+
 def _limited(shares: Mapping[str, Share], members: frozenset[str]) -> tuple[dict[str, Share], int]:
     """Drop shares if there are too many; return the others, and the steps of those.
 
@@ -366,12 +371,12 @@ def _limited(shares: Mapping[str, Share], members: frozenset[str]) -> tuple[dict
         return dict(shares), 0
     youngest: dict[str, int] = {}
     for host, share in shares.items():
-        id = host.rpartition("/")[0]
+        id = id_of(host)
         youngest[id] = max(share.at, youngest.get(id, 0))
 
     def rank(item: tuple[str, Share]) -> tuple[bool, bool, int, str]:
         host, share = item
-        is_old = share.at < youngest[host.rpartition("/")[0]]
+        is_old = share.at < youngest[id_of(host)]
         return (host not in members, is_old, -share.at, host)
 
     order = sorted(shares.items(), key=rank)

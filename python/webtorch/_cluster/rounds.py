@@ -20,7 +20,7 @@ from torch import Tensor
 
 from webtorch._cluster import flat
 from webtorch._cluster.interfaces import ClusterError, Group, GroupError, Settings, View
-from webtorch._cluster.lineage import Anchor, Merge, Plan, Standing, resolve
+from webtorch._cluster.lineage import Anchor, Merge, Plan, Standing, id_of, resolve
 from webtorch._cluster.moves import Move, move
 from webtorch._cluster.store import SNAPSHOT, Applying, Pending, Reference, State, Store
 from webtorch._cluster.teams import (
@@ -641,13 +641,8 @@ def _follow_orders(name: str, store: Store, last: Status) -> None:
     if frozen != state.frozen:
         store.set_frozen(frozen)
         is_now = "is frozen" if frozen else "is trained again"
-        log.warning('model "%s" %s, as ordered at host "%s"', name, is_now, _id_of(last.host))
+        log.warning('model "%s" %s, as ordered at host "%s"', name, is_now, id_of(last.host))
     store.write(dataclasses.replace(store.state, frozen=frozen, orders=last.orders))
-
-
-def _id_of(host: str) -> str:
-    """Return the id of a host from that of its memory."""
-    return host.rpartition("/")[0]
 
 
 def _takes_optimizer(team: Team, to: int, source: int, anchor: Anchor) -> bool:

@@ -361,14 +361,14 @@ class Host:
             return self._settings.interval
         self._note(view)
         # not while it waits for others: weights that are replaced would stay in the zone
-        try:
-            with pinned() as stores:
-                self._stores = stores
+        with pinned() as stores:
+            self._stores = stores
+            try:
                 return self._work(view, stores)
-        except Exception:
-            self._close_group()
-            self._note_own_error(view)
-            raise
+            except Exception:
+                self._close_group()
+                self._note_own_error(view)
+                raise
 
     def _work(self, view: View, stores: Mapping[str, RoundsStore]) -> float:
         started = time.monotonic()
@@ -396,8 +396,7 @@ class Host:
             _note_joined(stores)
         self._metrics.count_bytes(group.sent - sent, group.received - received)
         self._failures = self._own_errors = 0
-        self._failing_since = None
-        self._is_warned = False
+        self._forget_failures()
         self._metrics.count_round(done, time.monotonic() - started)
         return self._settings.interval if done.settled else 0.0
 
@@ -419,9 +418,10 @@ class Host:
     def leave(self) -> None:
         """Let the others not wait for this host."""
         self._close_group()
-        self._probes.close()
         self._membership.leave()
         self._membership.close()
+        # it may wait for the timeout of a probe
+        self._probes.close()
         self._coordinator.stop()
 
     def _group_of(self, view: View) -> Group:
@@ -490,8 +490,7 @@ class Host:
             seconds,
             self._own_errors,
         )
-        self._ids = ()
-        self._metrics.show_members(1, 0)
+        self._show_alone()
 
     def _pause(self, seconds: float) -> None:
         """Let others not wait for this host."""
@@ -515,6 +514,11 @@ class Host:
                 error,
             )
 
+    def _forget_failures(self) -> None:
+        """Note that rounds do not fail, or are not done."""
+        self._failing_since = None
+        self._is_warned = False
+
     def _log_failure(self, error: GroupError) -> None:
         """Log why a round has failed: once if it would fail again, for example by settings."""
         is_lasting = isinstance(error, Outsider) or isinstance(error.__cause__, ClusterError)
@@ -529,7 +533,7 @@ class Host:
         self._close_group()
         self._rounds.note_members([self._settings.id], 0)
         self._metrics.count_alone()
-        self._failing_since = None
+        self._forget_failures()
         if isinstance(error, Taken):
             self._doubts += 1
             if self._doubts == 1:
@@ -539,6 +543,9 @@ class Host:
             self._pause(PAUSE * self._settings.timeout)
         if self._ids != ():
             log.error('cluster "%s": this host goes on alone: %s', self._settings.name, error)
+        self._show_alone()
+
+    def _show_alone(self) -> None:
         self._ids = ()
         self._metrics.show_members(1, 0)
         self._metrics.show_hosts([self._settings.id], {}, self._stores)

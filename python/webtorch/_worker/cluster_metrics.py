@@ -4,6 +4,7 @@ import time
 from collections.abc import Collection, Mapping
 
 from webtorch._cells import SECONDS, Cells, Kind, Wanted, own_cells
+from webtorch._cluster.lineage import id_of
 from webtorch._cluster.rounds import Round
 from webtorch._zone.rounds_store import RoundsStore
 from webtorch.metrics import Counter, Gauge, Histogram
@@ -154,7 +155,7 @@ def _steps_of_hosts(stores: Mapping[str, RoundsStore]) -> dict[str, int]:
     found: dict[str, int] = {}
     for store in stores.values():
         for memory, share in store.state.anchor.shares.items():
-            host = memory.rpartition("/")[0]
+            host = id_of(memory)
             found[host] = found.get(host, 0) + share.steps
     return found
 
