@@ -33,6 +33,9 @@ _OUTCOME = re.compile(
 )
 """Lines by which `webtorch serve --reload` says what has become of a cell, one for each."""
 
+_LAST = "webtorch: the application cannot be imported. Changes are served no more.\n"
+"""The line after which it says no more of cells."""
+
 
 class _Outcomes:
     """What has become of the cells of a server.
@@ -53,7 +56,9 @@ class _Outcomes:
 
     def read(self, line: str) -> None:
         """Take a line of the server."""
-        if _OUTCOME.fullmatch(line):
+        if line == _LAST:
+            self.end()
+        elif _OUTCOME.fullmatch(line):
             with self._changed:
                 # the code of a cell may print such a line, too
                 self._seen = min(self._seen + 1, self._expected)

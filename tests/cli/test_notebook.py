@@ -181,3 +181,11 @@ def test_outcomes_are_counted():
     outcomes.expect()
     outcomes.end()
     assert not outcomes.wait()
+
+
+def test_outcomes_end_when_changes_are_served_no_more():
+    outcomes = notebook._Outcomes()
+    outcomes.read("printed: Changes are served no more.\n")
+    assert not outcomes._has_ended
+    outcomes.read("webtorch: the application cannot be imported. Changes are served no more.\n")
+    assert not outcomes.wait()
