@@ -112,6 +112,14 @@ def test_bucket_errors(storage):
         Bucket("gs://bucket")
 
 
+def test_bucket_of_a_store_without_a_clock(storage, monkeypatch):
+    bucket = storage.open()
+    answer = {"Contents": [], "ResponseMetadata": {"HTTPHeaders": {}}}
+    monkeypatch.setattr(bucket._client(), "list_objects_v2", lambda **_: answer)
+    with pytest.raises(BucketError, match="has no Date"):
+        bucket.list("m")
+
+
 def test_bucket_errors_of_the_network(storage, monkeypatch):
     monkeypatch.setattr(buckets, "READ_TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:

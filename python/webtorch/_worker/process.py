@@ -112,7 +112,7 @@ class Process:
                         f"webtorch_checkpoint {settings.store.url} needs a package that is "
                         "missing: pip install webtorch[s3]"
                     )
-                if not settings.check:
+                elif not settings.check:
                     # after the last round; a check does not ask the store
                     threads.append(_uploader(settings.store, settings.cluster, zone))
         if settings.reload:

@@ -64,7 +64,7 @@ class Uploader(threading.Thread):
         self._states = states
         self._interval = interval
         self._stopping = threading.Event()
-        self._errors: dict[str, str] = {}
+        self._failed: set[str] = set()
         self._away: set[str] = set()
 
     def stop(self) -> None:
@@ -120,7 +120,7 @@ class Uploader(threading.Thread):
         states = [*self._states()]
         names = {shared.name for shared in states}
         # others were unloaded, or other code has come
-        self._errors = {name: text for name, text in self._errors.items() if name in names}
+        self._failed &= names
         self._away &= names
         for shared in states:
             is_left_out = last and shared.name in self._away
@@ -133,9 +133,9 @@ class Uploader(threading.Thread):
             is_written = self._stored.save(shared, last)
         except Exception as error:
             self._counters["failed"].inc()
-            if name not in self._errors:
+            if name not in self._failed:
                 log.error('model "%s" could not be written to storage: %s', name, error)
-            self._errors[name] = str(error)
+            self._failed.add(name)
             # others are of the model, for example weights that are not finite
             if isinstance(error, OSError):
                 self._away.add(name)
@@ -143,7 +143,8 @@ class Uploader(threading.Thread):
                 self._away.discard(name)
             return
         self._away.discard(name)
-        if self._errors.pop(name, None):
+        if name in self._failed:
+            self._failed.remove(name)
             log.warning('model "%s" is written to storage again', name)
         if is_written:
             self._counters["written"].inc()

@@ -101,7 +101,10 @@ class Bucket:
                 if not answer.get("IsTruncated"):
                     break
                 more = {"ContinuationToken": answer["NextContinuationToken"]}
-            now = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+            date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+            if date is None:
+                raise BucketError(f"{self.url}: the answer of the store has no Date.")
+            now = parsedate_to_datetime(date)
         return Listing(tuple(found), now)
 
     def put_new(self, name: str, file: IO[bytes]) -> bool:
