@@ -63,7 +63,7 @@ help() {
 ./build.sh wheel [SOURCE] build dist/webtorch-*.whl with an nginx inside, of the tree SOURCE or of
                           the release that packaging/wheel.sh names
 ./build.sh deb            build dist/libnginx-mod-http-webtorch_*.deb for Debian's nginx
-./build.sh packages       build what dist/ has, and try it on a bare Debian (as root)
+./build.sh packages       build what dist/ has, try it and the sources on a bare Debian (as root)
 ./build.sh site           build the documentation as a site in build/site/
 ./build.sh lock           write the versions of Python packages in .venv to requirements.lock
 ./build.sh help           this text

@@ -131,9 +131,7 @@ class Server:
 
     def worker_seconds(self) -> float:
         """Return the processor time of all workers, in seconds."""
-        pid = self._process.pid
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        stats = [Path(f"/proc/{child}/stat").read_text() for child in children]
+        stats = [Path(f"/proc/{child}/stat").read_text() for child in self.children()]
         times = [stat.rpartition(")")[2].split()[11:13] for stat in stats]
         ticks = sum(int(time) for each in times for time in each)
         return ticks / os.sysconf("SC_CLK_TCK")

@@ -130,18 +130,13 @@ class Client:
         self._server = server
         self._but = but
         self.pid = 0
-        self.owner = 0
         wait_for(self._connect, "a connection to another worker than the owner")
 
     def _connect(self) -> bool:
         self.session = requests.Session()
         found = self.get("/pid").json()
         self.pid = found["pid"]
-        if found["owner"]:
-            self.owner = self.pid
-            self.session.close()
-            return False
-        if self.pid == self._but:
+        if found["owner"] or self.pid == self._but:
             self.session.close()
             return False
         return True

@@ -145,10 +145,7 @@ def _body(data: tuple[str, ...]) -> tuple[bytes, str]:
         return sys.stdin.buffer.read(), TYPES[".json"]
     if text.startswith("@"):
         path = Path(text[1:])
-        try:
-            body = path.read_bytes()
-        except OSError as error:
-            raise Failure(f"{path}: {error.strerror}.") from error
+        body = path.read_bytes()
         kind = TYPES.get(path.suffix.lower()) or mimetypes.guess_type(path.name)[0]
         return body, kind or TYPES[".bin"]
     _parse(text)

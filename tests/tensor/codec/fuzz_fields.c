@@ -1,27 +1,14 @@
 
 /*
- * Fuzzes the fields of requests.  The first byte of an input says which parts
- * there are; lines are the path, query, type, encoding, a header's name and its
- * value, and the rest is the body.
+ * Fuzzes the fields of requests.  There is work memory, unless the size of an
+ * input is a multiple of four.
  */
 
-#include "ngx_webtorch_fields.h"
 #include "ngx_webtorch_window.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "fuzz_request.h"
 
 
-#define fuzz_check(condition, what)                                           \
-    if (!(condition)) {                                                       \
-        fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, what);             \
-        abort();                                                              \
-    }
-
-#define FUZZ_LINES  6
-#define FUZZ_WORK   (64 * 1024)
-#define FUZZ_ROW    4096
+#define FUZZ_ROW  4096
 
 
 typedef struct {
@@ -34,21 +21,6 @@ typedef struct {
 
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-
-/* memory of exactly its size, so that a read beyond it is found */
-
-static void
-fuzz_part(ngx_webtorch_part_t *part, const uint8_t *data, size_t len)
-{
-    char  *copy;
-
-    copy = malloc(len ? len : 1);
-    memcpy(copy, data, len);
-
-    part->data = copy;
-    part->len = len;
-}
 
 
 static void
@@ -107,26 +79,13 @@ fuzz_windows(const ngx_webtorch_windows_t *windows, uint32_t fields)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    size_t                         i, total;
     int32_t                       *numbers, *rows;
-    const uint8_t                 *last, *end;
     fuzz_seen_t                    seen;
-    ngx_webtorch_part_t            parts[FUZZ_LINES + 1];
+    ngx_webtorch_part_t            parts[FUZZ_PARTS];
     static unsigned char           work[FUZZ_WORK];
     static ngx_webtorch_fields_t   fields;
 
-    last = data + size;
-    total = size;
-
-    for (i = 0; i < FUZZ_LINES; i++) {
-        end = (data < last) ? memchr(data, '\n', (size_t) (last - data)) : NULL;
-        end = end ? end : last;
-
-        fuzz_part(&parts[i], data, (size_t) (end - data));
-        data = (end < last) ? end + 1 : last;
-    }
-
-    fuzz_part(&parts[FUZZ_LINES], data, (size_t) (last - data));
+    fuzz_request_split(parts, data, size);
 
     memset(&seen, 0, sizeof(seen));
 
@@ -160,12 +119,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     /* a value is a field at most twice, and pieces overlap */
 
     if (parts[3].len == 0) {
-        fuzz_check(seen.bytes <= 4 * total + 64, "the fields are longer");
+        fuzz_check(seen.bytes <= 4 * size + 64, "the fields are longer");
     }
 
-    for (i = 0; i <= FUZZ_LINES; i++) {
-        free((void *) parts[i].data);
-    }
+    fuzz_request_free(parts);
 
     return 0;
 }

@@ -1,24 +1,13 @@
 
 /*
- * Fuzzes requests that a net scores.  Inputs are those of fuzz_fields.c.  What
- * is read by the memo must be what is read without it.
+ * Fuzzes requests that a net scores.  What is read by the memo must be what is
+ * read without it.
  */
 
 #include "ngx_webtorch_scored.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "fuzz_request.h"
 
 
-#define fuzz_check(condition, what)                                           \
-    if (!(condition)) {                                                       \
-        fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, what);             \
-        abort();                                                              \
-    }
-
-#define FUZZ_LINES   6
-#define FUZZ_WORK    (64 * 1024)
 #define FUZZ_KNOWN   65536
 #define FUZZ_HIDDEN  5
 #define FUZZ_READS   4
@@ -26,7 +15,7 @@
 
 
 typedef struct {
-    ngx_webtorch_part_t   parts[FUZZ_LINES + 1];
+    ngx_webtorch_part_t   parts[FUZZ_PARTS];
     ngx_webtorch_part_t   encoding;
     unsigned char         work[FUZZ_WORK];
 } fuzz_request_t;
@@ -89,21 +78,6 @@ fuzz_init(void)
     fuzz_check(fuzz_net, "no net");
 
     ngx_webtorch_memo_init(&fuzz_memo, 0x0123456789abcdefULL);
-}
-
-
-/* memory of exactly its size, so that a read beyond it is found */
-
-static void
-fuzz_part(ngx_webtorch_part_t *part, const uint8_t *data, size_t len)
-{
-    char  *copy;
-
-    copy = malloc(len ? len : 1);
-    memcpy(copy, data, len);
-
-    part->data = copy;
-    part->len = len;
 }
 
 
@@ -221,24 +195,13 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int                     fits;
     size_t                  i;
     uint32_t                odd, unread;
-    const uint8_t          *last, *end;
     static fuzz_request_t   request;
 
     if (fuzz_net == NULL) {
         fuzz_init();
     }
 
-    last = data + size;
-
-    for (i = 0; i < FUZZ_LINES; i++) {
-        end = (data < last) ? memchr(data, '\n', (size_t) (last - data)) : NULL;
-        end = end ? end : last;
-
-        fuzz_part(&request.parts[i], data, (size_t) (end - data));
-        data = (end < last) ? end + 1 : last;
-    }
-
-    fuzz_part(&request.parts[FUZZ_LINES], data, (size_t) (last - data));
+    fuzz_request_split(request.parts, data, size);
 
     fits = fuzz_read_windows(&request);
     odd = fuzz_fields.odd;
@@ -258,9 +221,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         }
     }
 
-    for (i = 0; i <= FUZZ_LINES; i++) {
-        free((void *) request.parts[i].data);
-    }
+    fuzz_request_free(request.parts);
 
     return 0;
 }
