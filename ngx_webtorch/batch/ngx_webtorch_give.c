@@ -424,11 +424,10 @@ static ngx_int_t
 ngx_webtorch_give_read_output(ngx_webtorch_batch_t *batch,
     ngx_webtorch_handoff_slot_t *slot, uint32_t i)
 {
-    size_t            size, n;
+    size_t            size;
     u_char           *p;
     uint64_t          text;
     webtorch_spec_t   spec;
-    webtorch_text_t  *entry;
 
     ngx_webtorch_resolve(&spec, &batch->runner->handler->schema.outputs[i],
                          batch->api.sizes);
@@ -456,17 +455,8 @@ ngx_webtorch_give_read_output(ngx_webtorch_batch_t *batch,
         return NGX_OK;
     }
 
-    entry = (webtorch_text_t *) p;
-    p += size;
-
-    for (n = size / sizeof(webtorch_text_t); n; n--, entry++) {
-        if (entry->len) {
-            ngx_memcpy(p, (void *) (uintptr_t) entry->at, entry->len);
-        }
-
-        entry->at = (uintptr_t) p;
-        p += entry->len;
-    }
+    (void) ngx_webtorch_text_move((webtorch_text_t *) p,
+                                  size / sizeof(webtorch_text_t), p + size);
 
     return NGX_OK;
 }
@@ -477,23 +467,10 @@ ngx_webtorch_give_fail(ngx_webtorch_batch_t *batch,
     ngx_webtorch_give_error_t *error)
 {
     uint32_t            i;
-    webtorch_header_t   header;
     webtorch_failure_t  failure;
 
-    ngx_memzero(&failure, sizeof(webtorch_failure_t));
-
-    failure.message.data = (char *) error->message;
-    failure.message.len = ngx_strlen(error->message);
-    failure.code.data = (char *) error->code;
-    failure.code.len = ngx_strlen(error->code);
-
-    header.name.data = "Retry-After";
-    header.name.len = sizeof("Retry-After") - 1;
-    header.value.data = "1";
-    header.value.len = 1;
-
-    failure.headers = &header;
-    failure.nheaders = (uint32_t) error->retry;
+    ngx_webtorch_failure_set(&failure, error->code, error->message,
+                             error->retry);
 
     for (i = 0; i < batch->api.njobs; i++) {
         ngx_webtorch_fail(&batch->api.jobs[i], error->status, &failure);

@@ -56,6 +56,27 @@ ngx_webtorch_fail(webtorch_job_t *job, int status,
 }
 
 
+void
+ngx_webtorch_failure_set(webtorch_failure_t *failure, const char *code,
+    const char *message, ngx_uint_t retry)
+{
+    /* copied with the failure, and never written */
+
+    static webtorch_header_t  header = {
+        { "Retry-After", sizeof("Retry-After") - 1 }, { "1", 1 }
+    };
+
+    ngx_memzero(failure, sizeof(webtorch_failure_t));
+
+    failure->message.data = (char *) message;
+    failure->message.len = ngx_strlen(message);
+    failure->code.data = (char *) code;
+    failure->code.len = ngx_strlen(code);
+    failure->headers = &header;
+    failure->nheaders = (uint32_t) retry;
+}
+
+
 size_t
 ngx_webtorch_failure_size(const webtorch_failure_t *failure)
 {

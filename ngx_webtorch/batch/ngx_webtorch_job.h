@@ -51,6 +51,10 @@ size_t ngx_webtorch_failure_size(const webtorch_failure_t *failure);
 void ngx_webtorch_failure_write(webtorch_failure_t *copy,
     const webtorch_failure_t *failure);
 
+/* texts with a zero byte, which must stay; retry: the client may, in a second */
+void ngx_webtorch_failure_set(webtorch_failure_t *failure, const char *code,
+    const char *message, ngx_uint_t retry);
+
 /* free(), for replies and shared memory */
 void ngx_webtorch_free(void *p);
 

@@ -651,7 +651,7 @@ ngx_webtorch_take_done(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job)
     taken = waiter->data;
     part = ngx_queue_data(waiter, ngx_webtorch_taken_job_t, waiter);
 
-    (void) ngx_webtorch_taken_result(taken, part, job);
+    ngx_webtorch_taken_result(taken, part, job);
 
     if (--taken->nleft) {
         return;

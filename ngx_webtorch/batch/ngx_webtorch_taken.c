@@ -83,7 +83,7 @@ ngx_webtorch_taken_fail(ngx_webtorch_handoff_slot_t *slot, int32_t status,
  * sizes.  A request may have timed out before, in this worker, too.
  */
 
-ngx_int_t
+void
 ngx_webtorch_taken_result(ngx_webtorch_taken_t *taken,
     ngx_webtorch_taken_job_t *part, webtorch_job_t *job)
 {
@@ -97,7 +97,7 @@ ngx_webtorch_taken_result(ngx_webtorch_taken_t *taken,
 
     if (job == NULL) {
         ngx_webtorch_taken_set_not_done(taken, answer, batch);
-        return NGX_OK;
+        return;
     }
 
     slot->started = batch->started;
@@ -109,31 +109,29 @@ ngx_webtorch_taken_result(ngx_webtorch_taken_t *taken,
     if (job->status) {
         ngx_webtorch_taken_set_failure(slot, answer, job->status,
                                        job->failure);
-        return NGX_OK;
+        return;
     }
 
     if (!taken->laid && ngx_webtorch_taken_lay_out(taken, batch) != NGX_OK) {
         ngx_webtorch_taken_set_outgrown(slot, answer, batch);
-        return NGX_OK;
+        return;
     }
 
     part->first = job->first;
     part->served = 1;
 
     if (taken->kept) {
-        return NGX_AGAIN;
+        return;
     }
 
     if (ngx_webtorch_taken_size(taken, batch) > NGX_WEBTORCH_LARGE_SIZE
         && ngx_webtorch_batch_keep(batch) == NGX_OK)
     {
         taken->kept = batch;
-        return NGX_AGAIN;
+        return;
     }
 
     ngx_webtorch_taken_copy(taken, part, batch);
-
-    return NGX_OK;
 }
 
 
@@ -290,14 +288,7 @@ ngx_webtorch_taken_copy_text(ngx_webtorch_taken_t *taken,
         return NGX_DECLINED;
     }
 
-    for (i = 0; i < n; i++) {
-        if (entry[i].len) {
-            ngx_memcpy(p, (void *) (uintptr_t) entry[i].at, entry[i].len);
-        }
-
-        entry[i].at = (uintptr_t) p;
-        p += entry[i].len;
-    }
+    (void) ngx_webtorch_text_move(entry, n, p);
 
     return NGX_OK;
 }
@@ -326,23 +317,8 @@ ngx_webtorch_taken_set_error(ngx_webtorch_handoff_slot_t *slot,
     ngx_webtorch_handoff_job_t *part, int32_t status, const char *code,
     const char *message)
 {
-    webtorch_header_t   header;
     webtorch_failure_t  failure;
 
-    ngx_memzero(&failure, sizeof(webtorch_failure_t));
-
-    failure.message.data = (char *) message;
-    failure.message.len = ngx_strlen(message);
-    failure.code.data = (char *) code;
-    failure.code.len = ngx_strlen(code);
-
-    header.name.data = "Retry-After";
-    header.name.len = sizeof("Retry-After") - 1;
-    header.value.data = "1";
-    header.value.len = 1;
-
-    failure.headers = &header;
-    failure.nheaders = (status == 503);
-
+    ngx_webtorch_failure_set(&failure, code, message, status == 503);
     ngx_webtorch_taken_set_failure(slot, part, status, &failure);
 }

@@ -36,7 +36,7 @@ struct ngx_webtorch_taken_s {
 };
 
 
-/* NULL: no memory, and the slot is finished; in any thread */
+/* NULL: no memory; in any thread */
 ngx_webtorch_taken_t *ngx_webtorch_taken_create(
     ngx_webtorch_handoff_slot_t *slot);
 void ngx_webtorch_taken_free(ngx_webtorch_taken_t *taken);
@@ -46,10 +46,10 @@ void ngx_webtorch_taken_fail(ngx_webtorch_handoff_slot_t *slot, int32_t status,
     const char *code, const char *message);
 
 /*
- * A request's result is there.  NGX_AGAIN: a thread is to copy the rows, and
- * the batch is kept.
+ * A request's result is there.  If a thread is to copy the rows, the batch is
+ * kept.
  */
-ngx_int_t ngx_webtorch_taken_result(ngx_webtorch_taken_t *taken,
+void ngx_webtorch_taken_result(ngx_webtorch_taken_t *taken,
     ngx_webtorch_taken_job_t *part, webtorch_job_t *job);
 
 /* copies the outputs of a request from a batch that is done or kept */

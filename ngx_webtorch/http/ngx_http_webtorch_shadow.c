@@ -78,8 +78,6 @@ static void ngx_http_webtorch_shadow_get(ngx_http_webtorch_answer_t *answer,
     ngx_webtorch_waiter_t *waiter, webtorch_job_t *job, uint32_t n);
 static ngx_http_webtorch_answer_t *ngx_http_webtorch_shadow_keep(
     ngx_http_webtorch_shadow_t *shadow, ngx_http_webtorch_answer_t *answer);
-static u_char *ngx_http_webtorch_shadow_keep_strings(
-    ngx_webtorch_output_t *kept, uint64_t n, u_char *p);
 static void ngx_http_webtorch_shadow_compare(
     ngx_http_webtorch_shadow_t *shadow, ngx_http_webtorch_answer_t *answer,
     ngx_webtorch_batch_t *batch);
@@ -389,7 +387,8 @@ ngx_http_webtorch_shadow_keep(ngx_http_webtorch_shadow_t *shadow,
 
     for (i = 0; i < answer->n; i++) {
         if (ngx_webtorch_is_string(spec[i].dtype)) {
-            p = ngx_http_webtorch_shadow_keep_strings(&kept->tensors[i],
+            p = ngx_webtorch_text_move(
+                             (webtorch_text_t *) kept->tensors[i].data,
                              shadow->rows * ngx_webtorch_row_elements(&spec[i]),
                              p);
         }
@@ -399,29 +398,6 @@ ngx_http_webtorch_shadow_keep(ngx_http_webtorch_shadow_t *shadow,
     shadow->conf->held += size;
 
     return kept;
-}
-
-
-static u_char *
-ngx_http_webtorch_shadow_keep_strings(ngx_webtorch_output_t *kept, uint64_t n,
-    u_char *p)
-{
-    uint64_t          i;
-    webtorch_text_t  *text;
-
-    text = (webtorch_text_t *) kept->data;
-
-    for (i = 0; i < n; i++) {
-
-        if (text[i].len) {
-            ngx_memcpy(p, (void *) (uintptr_t) text[i].at, text[i].len);
-        }
-
-        text[i].at = (uintptr_t) p;
-        p += text[i].len;
-    }
-
-    return p;
 }
 
 

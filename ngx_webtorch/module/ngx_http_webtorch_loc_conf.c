@@ -412,7 +412,7 @@ static ngx_int_t
 ngx_http_webtorch_set_owner(ngx_conf_t *cf, ngx_http_webtorch_loc_conf_t *wlcf,
     ngx_str_t *option)
 {
-    ssize_t    size;
+    off_t      size;
     ngx_str_t  s;
 
     if (option->len == 5 && ngx_strncmp(option->data, "owner", 5) == 0) {
@@ -424,7 +424,7 @@ ngx_http_webtorch_set_owner(ngx_conf_t *cf, ngx_http_webtorch_loc_conf_t *wlcf,
 
         s.data = option->data + 6;
         s.len = option->len - 6;
-        size = ngx_parse_size(&s);
+        size = ngx_parse_offset(&s);
 
         if (size >= NGX_HTTP_WEBTORCH_OWNER_MIN
             && size <= NGX_HTTP_WEBTORCH_OWNER_MAX)

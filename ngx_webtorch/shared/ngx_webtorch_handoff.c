@@ -208,8 +208,6 @@ ngx_webtorch_handoff_begin(ngx_webtorch_handoff_t *handoff,
 
     ngx_webtorch_handoff_release(slot);
 
-    slot->used = 0;
-
     return NGX_OK;
 }
 

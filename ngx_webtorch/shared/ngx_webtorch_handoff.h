@@ -90,7 +90,6 @@ typedef struct {
     char                          steps[WEBTORCH_WATCH_LEN];
     char                          versions[WEBTORCH_WATCH_LEN];
     void                         *outputs[WEBTORCH_MAX_TENSORS];
-    uint64_t                      out_text;   /* bytes of all strings */
 
     /* where the above is */
     u_char                       *data;

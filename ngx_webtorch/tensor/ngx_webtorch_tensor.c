@@ -130,6 +130,25 @@ ngx_webtorch_text_size(const webtorch_spec_t *spec, const void *data,
 }
 
 
+unsigned char *
+ngx_webtorch_text_move(webtorch_text_t *text, uint64_t n, unsigned char *p)
+{
+    uint64_t  i;
+
+    for (i = 0; i < n; i++) {
+
+        if (text[i].len) {
+            memcpy(p, (void *) (uintptr_t) text[i].at, text[i].len);
+        }
+
+        text[i].at = (uintptr_t) p;
+        p += text[i].len;
+    }
+
+    return p;
+}
+
+
 static const char *
 ngx_webtorch_write_shape(char *text, const char *batch, const int64_t *shape,
     uint32_t ndim, const webtorch_schema_t *schema)

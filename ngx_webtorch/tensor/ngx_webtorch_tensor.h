@@ -91,6 +91,10 @@ ngx_webtorch_axis_size(const webtorch_spec_t *spec, int32_t axis,
 uint64_t ngx_webtorch_text_size(const webtorch_spec_t *spec, const void *data,
     uint32_t rows);
 
+/* copies n strings to p, which they are at then; returns the end */
+unsigned char *ngx_webtorch_text_move(webtorch_text_t *text, uint64_t n,
+    unsigned char *p);
+
 /*
  * Both write to NGX_WEBTORCH_SHAPE_LEN bytes and return text: the first
  * "[batch, 2]", or "[2]" if the handler is not batched; the second "[3, 2]".

@@ -384,7 +384,13 @@ def test_owner_with_inline_is_refused(configured):
     assert status == 1 and '"mode=inline" conflicts with "owner"' in text
 
 
-@pytest.mark.parametrize("option", ["owner=1k", "owner=x", "other", "owner="])
+@pytest.mark.parametrize("size", ["64k", "256m", "1g", "4g"])
+def test_sizes_of_a_batch(configured, size):
+    status, text = configured(f"webtorch_device cpu owner={size};").check()
+    assert status == 0, text
+
+
+@pytest.mark.parametrize("option", ["owner=1k", "owner=5g", "owner=x", "other", "owner="])
 def test_unknown_parameters_are_refused(configured, option):
     server = configured(f"webtorch_device cpu {option};")
     status, text = server.check()
