@@ -53,6 +53,23 @@ typedef struct {
 } ngx_http_webtorch_loc_conf_t;
 
 
+/* hundredths of "10%", 0 to 10000, with up to two digits after the point */
+
+static ngx_inline ngx_int_t
+ngx_http_webtorch_parse_percent(ngx_str_t *value)
+{
+    ngx_int_t  n;
+
+    if (value->len < 2 || value->data[value->len - 1] != '%') {
+        return NGX_ERROR;
+    }
+
+    n = ngx_atofp(value->data, value->len - 1, 2);
+
+    return (n > 10000) ? NGX_ERROR : n;
+}
+
+
 /* nothing is copied */
 
 static ngx_inline void

@@ -189,21 +189,15 @@ ngx_http_webtorch_split_value(ngx_conf_t *cf, ngx_http_complex_value_t **to,
 }
 
 
-/* "5%", with up to two digits after the point */
-
 static ngx_int_t
 ngx_http_webtorch_split_minimum(ngx_http_webtorch_split_t *hs,
     ngx_str_t *value)
 {
     ngx_int_t  n;
 
-    if (value->data[value->len - 1] != '%') {
-        return NGX_ERROR;
-    }
+    n = ngx_http_webtorch_parse_percent(value);
 
-    n = ngx_atofp(value->data, value->len - 1, 2);
-
-    if (n == NGX_ERROR || n > 10000) {
+    if (n == NGX_ERROR) {
         return NGX_ERROR;
     }
 

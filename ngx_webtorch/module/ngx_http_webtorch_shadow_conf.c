@@ -161,21 +161,15 @@ ngx_http_webtorch_shadow_set_function(ngx_conf_t *cf,
 }
 
 
-/* "10%", with up to two digits after the point */
-
 static ngx_int_t
 ngx_http_webtorch_shadow_set_rate(ngx_http_webtorch_shadow_conf_t *shadow,
     ngx_str_t *value)
 {
     ngx_int_t  rate;
 
-    if (value->len < 2 || value->data[value->len - 1] != '%') {
-        return NGX_ERROR;
-    }
+    rate = ngx_http_webtorch_parse_percent(value);
 
-    rate = ngx_atofp(value->data, value->len - 1, 2);
-
-    if (rate < 1 || rate > NGX_HTTP_WEBTORCH_SHADOW_ALL) {
+    if (rate < 1) {
         return NGX_ERROR;
     }
 
