@@ -18,6 +18,15 @@ ngx_webtorch_charset_alnum(uint32_t c)
 }
 
 
+/* a blank of JSON, XML and forms */
+
+static inline int
+ngx_webtorch_charset_blank(unsigned char c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+
 /* appends a character as UTF-8; returns its end */
 unsigned char *ngx_webtorch_charset_utf8(unsigned char *p, uint32_t c);
 

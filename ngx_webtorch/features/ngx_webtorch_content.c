@@ -19,13 +19,6 @@ static void ngx_webtorch_content_trim(ngx_webtorch_part_t *text,
     const char *chars);
 
 
-static inline int
-ngx_webtorch_content_is_blank(unsigned char c)
-{
-    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
-}
-
-
 ngx_webtorch_type_e
 ngx_webtorch_content_type(const ngx_webtorch_part_t *header)
 {
@@ -139,7 +132,7 @@ ngx_webtorch_content_is_document(const unsigned char *p, size_t len)
     size_t         i;
     unsigned char  c;
 
-    for (i = 0; i < len && ngx_webtorch_content_is_blank(p[i]); i++) {
+    for (i = 0; i < len && ngx_webtorch_charset_blank(p[i]); i++) {
         /* void */
     }
 
@@ -157,7 +150,7 @@ ngx_webtorch_content_is_document(const unsigned char *p, size_t len)
         return 0;
     }
 
-    while (i < len && ngx_webtorch_content_is_blank(p[i])) {
+    while (i < len && ngx_webtorch_charset_blank(p[i])) {
         i++;
     }
 
@@ -208,7 +201,7 @@ ngx_webtorch_content_is_binary(const unsigned char *p, size_t len)
     /* a quarter of the bytes are no text at all */
 
     for (i = 0, bad = 0; i < n; i++) {
-        bad += (p[i] < ' ' && !ngx_webtorch_content_is_blank(p[i]))
+        bad += (p[i] < ' ' && !ngx_webtorch_charset_blank(p[i]))
                || p[i] >= 0x7f;
     }
 

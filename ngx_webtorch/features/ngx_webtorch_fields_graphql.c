@@ -202,7 +202,7 @@ ngx_webtorch_graphql_token(ngx_webtorch_graphql_t *document)
         return 1;
     }
 
-    if (c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == ',') {
+    if (ngx_webtorch_charset_blank(c) || c == ',') {
         document->p++;
         return 1;
     }
@@ -357,9 +357,7 @@ ngx_webtorch_graphql_sign(ngx_webtorch_graphql_t *document)
 
     case '$':
 
-        if (token != '(' && !ngx_webtorch_graphql_is_value(document)
-            && open != '(')
-        {
+        if (open != '(' && !ngx_webtorch_graphql_is_value(document)) {
             return 0;
         }
 

@@ -348,9 +348,7 @@ ngx_webtorch_json_is_query(const ngx_webtorch_json_t *json)
     size_t       len;
     const char  *name;
 
-    if (!(json->depth == 1 && json->objects == 1)
-        && !(json->depth == 2 && json->objects == 1))
-    {
+    if (json->objects != 1 || json->depth == 0 || json->depth > 2) {
         return 0;
     }
 

@@ -29,7 +29,6 @@ static void ngx_webtorch_xml_field(ngx_webtorch_xml_t *xml,
     const unsigned char *begin, const unsigned char *end, uint32_t flags);
 static const unsigned char *ngx_webtorch_xml_name(const unsigned char *p,
     const unsigned char *last);
-static int ngx_webtorch_xml_blank(unsigned char c);
 
 
 void
@@ -75,11 +74,11 @@ ngx_webtorch_xml_text(ngx_webtorch_xml_t *xml)
     end = end ? end : xml->last;
     xml->p = end;
 
-    while (begin < end && ngx_webtorch_xml_blank(*begin)) {
+    while (begin < end && ngx_webtorch_charset_blank(*begin)) {
         begin++;
     }
 
-    while (end > begin && ngx_webtorch_xml_blank(end[-1])) {
+    while (end > begin && ngx_webtorch_charset_blank(end[-1])) {
         end--;
     }
 
@@ -102,7 +101,7 @@ ngx_webtorch_xml_markup(ngx_webtorch_xml_t *xml)
     left = (size_t) (xml->last - xml->p);
 
     if (left > 5 && memcmp(xml->p, "<?xml", 5) == 0
-        && ngx_webtorch_xml_blank(xml->p[5]))
+        && ngx_webtorch_charset_blank(xml->p[5]))
     {
         /* the declaration says version and charset only */
 
@@ -265,7 +264,7 @@ ngx_webtorch_xml_element(ngx_webtorch_xml_t *xml)
 
     for (xml->p = end; xml->p < xml->last; /* void */ ) {
 
-        if (ngx_webtorch_xml_blank(*xml->p)) {
+        if (ngx_webtorch_charset_blank(*xml->p)) {
             xml->p++;
 
         } else if (*xml->p == '>') {
@@ -315,7 +314,7 @@ ngx_webtorch_xml_attribute(ngx_webtorch_xml_t *xml)
 
     end = p;
 
-    while (p < xml->last && ngx_webtorch_xml_blank(*p)) {
+    while (p < xml->last && ngx_webtorch_charset_blank(*p)) {
         p++;
     }
 
@@ -327,7 +326,7 @@ ngx_webtorch_xml_attribute(ngx_webtorch_xml_t *xml)
 
     p++;
 
-    while (p < xml->last && ngx_webtorch_xml_blank(*p)) {
+    while (p < xml->last && ngx_webtorch_charset_blank(*p)) {
         p++;
     }
 
@@ -342,7 +341,7 @@ ngx_webtorch_xml_attribute(ngx_webtorch_xml_t *xml)
 
     } else {
         for (end = p; end < xml->last && *end != '>'
-                      && !ngx_webtorch_xml_blank(*end); end++)
+                      && !ngx_webtorch_charset_blank(*end); end++)
         {
             /* void */
         }
@@ -384,11 +383,4 @@ ngx_webtorch_xml_name(const unsigned char *p, const unsigned char *last)
     }
 
     return p;
-}
-
-
-static int
-ngx_webtorch_xml_blank(unsigned char c)
-{
-    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }

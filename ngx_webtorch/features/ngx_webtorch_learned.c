@@ -86,6 +86,7 @@ ngx_webtorch_learned_read_marks(const webtorch_learned_t *learned,
 {
     int       any;
     uint8_t   level;
+    int64_t   key;
     uint32_t  i, n, place;
 
     memset(marks, 0, sizeof(ngx_webtorch_learned_marks_t));
@@ -95,17 +96,21 @@ ngx_webtorch_learned_read_marks(const webtorch_learned_t *learned,
     for (i = 0, n = 0; i < learned->nmarks; i++) {
         any |= (learned->marks[i] != 0);
 
-        if (learned->holders[i] == 0 || learned->verdicts[i] >= 0
+        /* another worker may write it meanwhile */
+
+        key = learned->holders[i];
+
+        if (key == 0 || learned->verdicts[i] >= 0
             || n == NGX_WEBTORCH_LEARNED_MARKS / 2)
         {
             continue;
         }
 
-        place = ngx_webtorch_learned_holder(marks, learned->holders[i]);
+        place = ngx_webtorch_learned_holder(marks, key);
         level = (uint8_t) ngx_webtorch_learned_level(learned->levels[i]);
 
         if (marks->holders[place] == 0) {
-            marks->holders[place] = learned->holders[i];
+            marks->holders[place] = key;
             marks->levels[place] = level;
             n++;
 

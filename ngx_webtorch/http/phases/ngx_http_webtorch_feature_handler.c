@@ -10,6 +10,8 @@
 
 static ngx_int_t ngx_http_webtorch_feature_handler_check(ngx_cycle_t *cycle,
     ngx_webtorch_handler_t *handler);
+static ngx_int_t ngx_http_webtorch_feature_handler_refuse(ngx_cycle_t *cycle,
+    ngx_webtorch_handler_t *handler, const char *why);
 
 
 char *
@@ -92,10 +94,7 @@ ngx_http_webtorch_feature_handler_check(ngx_cycle_t *cycle,
     }
 
     if (why) {
-        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
-                      "webtorch handler \"%V\" %s in %V:%ui",
-                      &handler->name, why, &handler->file, handler->line);
-        return NGX_ERROR;
+        return ngx_http_webtorch_feature_handler_refuse(cycle, handler, why);
     }
 
     for (i = 0; i < schema->ninputs; i++) {
@@ -128,10 +127,7 @@ ngx_http_webtorch_feature_handler_check(ngx_cycle_t *cycle,
     }
 
     if (why) {
-        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
-                      "webtorch handler \"%V\" %s in %V:%ui",
-                      &handler->name, why, &handler->file, handler->line);
-        return NGX_ERROR;
+        return ngx_http_webtorch_feature_handler_refuse(cycle, handler, why);
     }
 
     if (fh->target > 0 && !(fh->used & 1U << NGX_WEBTORCH_FEATURE_TARGET)) {
@@ -143,6 +139,18 @@ ngx_http_webtorch_feature_handler_check(ngx_cycle_t *cycle,
     }
 
     return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_webtorch_feature_handler_refuse(ngx_cycle_t *cycle,
+    ngx_webtorch_handler_t *handler, const char *why)
+{
+    ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
+                  "webtorch handler \"%V\" %s in %V:%ui",
+                  &handler->name, why, &handler->file, handler->line);
+
+    return NGX_ERROR;
 }
 
 

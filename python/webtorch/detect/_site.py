@@ -231,7 +231,7 @@ class SiteGuard(nn.Module):
     def keep_scored(
         self, recent: RecentWindows, id: Tensor, logits: Tensor, prints: Tensor, traits: Tensor
     ) -> None:
-        """Keep requests for `mark`, by the logits that C has computed; of a long one as `keep` does.
+        """Keep requests for `mark` as `keep` does, by the logits that C has computed.
 
         Args:
             recent: Where they are kept.
