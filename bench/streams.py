@@ -28,11 +28,11 @@ from typing import Any
 
 import numpy as np
 
+from compiled import SERVER_CORE, command, compiled, load
 from peer import serving
 from server import PORT, ROOT, Server
 from table import Measure, Row, Settings, between, main
 
-SERVER_CORE, CLIENT_CORE = "0", "1"
 QUICK = "WEBTORCH_QUICK" in os.environ
 
 LOCATIONS = """
@@ -70,31 +70,6 @@ def start(**options: Any) -> Server:
 
 
 # --- clients ---
-
-
-@contextmanager
-def compiled() -> Iterator[Path]:
-    """Compile the clients; yield the directory of the programs."""
-    with tempfile.TemporaryDirectory(prefix="webtorch-load-") as directory:
-        for name, *libraries in (("ask",), ("paced",), ("duplex", "-lnghttp2")):
-            source = ROOT / f"bench/load/{name}.c"
-            target = Path(directory, name)
-            subprocess.run(["cc", "-O2", "-o", target, source, *libraries], check=True)
-        yield Path(directory)
-
-
-def command(programs: Path, name: str, *arguments: object) -> list[str]:
-    """Return the command that runs a client on its core."""
-    return ["taskset", "-c", CLIENT_CORE, str(programs / name), *map(str, arguments)]
-
-
-def load(programs: Path, name: str, *arguments: object) -> dict[str, Any]:
-    """Run a client to its end; return what it measured."""
-    done = subprocess.run(
-        command(programs, name, *arguments), stdout=subprocess.PIPE, text=True, check=True
-    )
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
 
 
 @contextmanager
@@ -201,7 +176,7 @@ def real_time(settings: Settings) -> Row:
     tried: list[dict[str, Any]] = []
     high: list[int]
     seconds = settings.seconds + 1
-    with tempfile.TemporaryDirectory() as directory, compiled() as programs:
+    with tempfile.TemporaryDirectory() as directory, compiled("paced") as programs:
         audio = Path(directory, "speech")
         speech(audio)
         before = bare()
@@ -277,7 +252,7 @@ def ask(path: str, kind: str, port: int, programs: Path, seconds: float) -> floa
 
 def beside_http(settings: Settings) -> Row:
     """A small stream function, against the same as a handler of requests."""
-    with start() as server, compiled() as programs:
+    with start() as server, compiled("ask") as programs:
 
         def rate(path: str, kind: str) -> float:
             return ask(path, kind, PORT, programs, settings.seconds)
@@ -299,7 +274,7 @@ def beside_http(settings: Settings) -> Row:
 
 def beside_fastapi(settings: Settings) -> Row:
     """A small stream function, against FastAPI."""
-    with start(), fastapi(), compiled() as programs:
+    with start(), fastapi(), compiled("ask") as programs:
 
         def rate(port: int) -> float:
             return ask("/xor", "websocket", port, programs, settings.seconds)
@@ -335,7 +310,7 @@ def go_on(client: "subprocess.Popen[str]") -> None:
 
 def long_http2(settings: Settings) -> Row:
     """Streams over one connection; the growth of memory between their chunks 1000 and 10,000."""
-    with start() as server, compiled() as programs:
+    with start() as server, compiled("duplex") as programs:
         growth = []
         for _ in range(settings.repeat):
             arguments = (HTTP2, "/small", "http2", 100, 10000, 8, 32, 1000, 0)
@@ -358,7 +333,7 @@ def hour(settings: Settings) -> Row:
     """An hour of audio with a pause, at the default limits; the streams that were not whole."""
     pause = 2 if QUICK else 90
     seconds, failed = {}, []
-    with start() as server, compiled() as programs:
+    with start() as server, compiled("duplex") as programs:
         for kind in MANY:
             port = HTTP2 if kind == "http2" else PORT
             begin = time.perf_counter()
@@ -384,7 +359,7 @@ def slow_readers(settings: Settings) -> Row:
     ratios, found, memory = [], [], []
     # small buffers of the kernel, so that they are full soon
     small = start(listen="sndbuf=32k rcvbuf=32k")
-    with tempfile.NamedTemporaryFile() as rows, small as server, compiled() as programs:
+    with tempfile.NamedTemporaryFile() as rows, small as server, compiled("paced") as programs:
         rows.write(np.zeros(65536, dtype="<f4").tobytes())
         rows.flush()
         pid = worker(server)
@@ -430,7 +405,7 @@ def killed(settings: Settings) -> Row:
             stdin=subprocess.DEVNULL,
         )
 
-    with start() as server, compiled() as programs:
+    with start() as server, compiled("duplex") as programs:
         pid = worker(server)
         facts()
         before = descriptors(pid)

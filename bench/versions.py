@@ -12,11 +12,12 @@ import threading
 import time
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from safetensors.torch import save_file
 from torch import Tensor
 
-import wrk
+from compiled import compiled, load
 from server import PORT, ROOT, Server
 from table import Row, Settings, main
 
@@ -159,21 +160,22 @@ location = /status { webtorch_status; }
 
 
 def shadow(settings: Settings) -> Row:
-    """The 99th percentile of answers with a shadow to that without, in alternating runs."""
+    """The 99th percentile of answers with a shadow to that without, in alternating runs.
+
+    The load is half of what the worker can do: a queue that grows is no time of an answer.
+    """
     ratios = []
-    with Server(SHADOW, "/plain") as server:
-        for path in ("/plain", "/shadow"):
-            assert wrk.run(server.url(path), 2, connections=16).errors == 0
+    with Server(SHADOW, "/plain", main="worker_cpu_affinity 01;"), compiled("ask") as own:
 
-        def p99(path: str) -> int:
-            found = wrk.run(server.url(path), settings.seconds, connections=16)
-            assert found.errors == 0
-            return found.p99
+        def ask(path: str, seconds: float, *rate: float) -> dict[str, Any]:
+            return load(own, "ask", PORT, path, "http", 16, seconds, BODY.decode(), *rate)
 
-        before = p99("/plain")
+        ask("/shadow", 2)
+        rate = ask("/plain", 2)["per_second"] / 2
+        before = ask("/plain", settings.seconds, rate)["p99"]
         for _ in range(3 * settings.repeat):
-            between = p99("/shadow")
-            after = p99("/plain")
+            between = ask("/shadow", settings.seconds, rate)["p99"]
+            after = ask("/plain", settings.seconds, rate)["p99"]
             ratios.append(between / ((before + after) / 2))
             before = after
         client = http.client.HTTPConnection("127.0.0.1", PORT, timeout=30)
@@ -186,7 +188,7 @@ def shadow(settings: Settings) -> Row:
         value,
         value <= 1.05,
         "",
-        {"ratios": ratios, "copies": counted["requests"]},
+        {"ratios": ratios, "rate": rate, "copies": counted["requests"]},
     )
 
 

@@ -1,7 +1,10 @@
 /*
  * Clients that wait for each answer before they ask again.
  *
- * ask PORT PATH websocket|http CLIENTS SECONDS BODY
+ * ask PORT PATH websocket|http CLIENTS SECONDS BODY [RATE]
+ *
+ * With RATE, of requests for each second, they take turns, and times are from
+ * when a request was due, also if its client still waited then.
  *
  * Prints JSON: answers for each second, and percentiles of times in us.
  */
@@ -16,6 +19,7 @@
 typedef struct {
     int       fd;
     uint64_t  since;
+    unsigned  waits:1;
 } ask_t;
 
 
@@ -26,9 +30,10 @@ static size_t    ask_ntimes;
 
 
 static void
-ask_send(ask_t *client)
+ask_send(ask_t *client, uint64_t since)
 {
-    client->since = client_now();
+    client->since = since;
+    client->waits = 1;
     client_send_all(client->fd, ask_request, ask_size);
 }
 
@@ -66,7 +71,29 @@ ask_read(ask_t *client, int websocket)
                                               / 1000);
     }
 
-    ask_send(client);
+    client->waits = 0;
+}
+
+
+/* sends what is due; returns the number of requests until now */
+
+static uint64_t
+ask_send_due(ask_t *clients, int nclients, uint64_t sent, uint64_t begin,
+    double period)
+{
+    ask_t     *client;
+    uint64_t   now, due;
+
+    for (now = client_now(); ; sent++) {
+        due = begin + (uint64_t) ((double) sent * period);
+        client = &clients[sent % (uint64_t) nclients];
+
+        if (due > now || client->waits) {
+            return sent;
+        }
+
+        ask_send(client, due);
+    }
 }
 
 
@@ -75,13 +102,14 @@ main(int argc, char **argv)
 {
     int                 i, n, nclients, ep, websocket;
     ask_t              *clients;
-    double              seconds;
-    uint64_t            begin, end;
+    double              seconds, period;
+    uint64_t            begin, end, sent;
     const char         *path, *body;
     struct epoll_event  event, events[256];
 
-    if (argc != 7) {
-        client_die("usage: ask PORT PATH websocket|http CLIENTS SECONDS BODY");
+    if (argc != 7 && argc != 8) {
+        client_die("usage: ask PORT PATH websocket|http CLIENTS SECONDS BODY "
+                   "[RATE]");
     }
 
     path = argv[2];
@@ -89,6 +117,7 @@ main(int argc, char **argv)
     nclients = atoi(argv[4]);
     seconds = atof(argv[5]);
     body = argv[6];
+    period = (argc == 8) ? 1e9 / atof(argv[7]) : 0;      /* ns */
 
     if (websocket) {
         ask_size = client_frame(ask_request, 1, body, strlen(body));
@@ -119,19 +148,30 @@ main(int argc, char **argv)
     begin = client_now();
     end = begin + (uint64_t) (seconds * 1e9);
 
-    for (i = 0; i < nclients; i++) {
-        ask_send(&clients[i]);
+    for (i = 0; period == 0 && i < nclients; i++) {
+        ask_send(&clients[i], begin);
     }
 
-    while (client_now() < end) {
-        n = epoll_wait(ep, events, 256, 10000);
+    for (sent = 0; client_now() < end; ) {
 
-        if (n <= 0) {
+        if (period) {
+            sent = ask_send_due(clients, nclients, sent, begin, period);
+        }
+
+        /* it has a processor of its own, and would sleep for too long */
+
+        n = epoll_wait(ep, events, 256, period ? 0 : 10000);
+
+        if (n < 0 || (n == 0 && period == 0)) {
             client_die("no answer for 10 s");
         }
 
         for (i = 0; i < n; i++) {
             ask_read(events[i].data.ptr, websocket);
+
+            if (period == 0) {
+                ask_send(events[i].data.ptr, client_now());
+            }
         }
     }
 
