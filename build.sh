@@ -65,7 +65,8 @@ help() {
 ./build.sh deb            build dist/libnginx-mod-http-webtorch_*.deb for Debian's nginx
 ./build.sh packages       build what dist/ has, try it and the sources on a bare Debian (as root)
 ./build.sh site           build the documentation as a site in build/site/
-./build.sh lock           write the versions of Python packages in .venv to requirements.lock
+./build.sh lock           write the versions of Python packages to requirements.lock: those in .venv, and
+                          what bench/ adds to them
 ./build.sh help           this text
 
 Each does only what is not yet done, so repeat them at any time. From the environment:
@@ -162,12 +163,12 @@ make_venv() {
 install_python_packages() {
     local pip=(.venv/bin/python -m pip --disable-pip-version-check --quiet install)
     local lock=(--constraint requirements.lock)
-    local missing
 
     if [[ ${SITE_PACKAGES:-} ]]; then
-        mapfile -t missing < <(.venv/bin/python - <<<"$MISSING_PYTHON_PACKAGES")
-        say "installing ${missing[*]} and, as a link, webtorch"
-        "${pip[@]}" "$(pin setuptools)" "${missing[@]}"
+        .venv/bin/python packaging/missing.py >build/missing.txt
+        .venv/bin/python -m pip freeze | sed -n '/^torch==/p' >build/torch.txt
+        say "installing $(tr '\n' ' ' <build/missing.txt)and, as a link, webtorch"
+        "${pip[@]}" --constraint build/torch.txt --requirement build/missing.txt "$(pin setuptools)"
         "${pip[@]}" --no-build-isolation --no-deps --editable .
         return
     fi
@@ -180,33 +181,13 @@ install_python_packages() {
     "${pip[@]}" "${lock[@]}" --no-build-isolation --editable '.[test]'
 }
 
-# Prints the packages of `.[test]` that are not there in any version.
-MISSING_PYTHON_PACKAGES='
-import importlib.metadata, re, tomllib
-lock = dict(re.findall("^([^=# ]+)(==.*)$", open("requirements.lock").read(), re.M))
-project = tomllib.load(open("pyproject.toml", "rb"))["project"]
-extras = project["optional-dependencies"]
-options = [extras[name] for name in ("client", "cluster", "docs", "examples", "gpgpu", "online", "otel", "pydantic", "s3", "tables", "test")]
-for package in sum(options, project["dependencies"]):
-    name = re.match("[A-Za-z0-9-]+", package)[0]
-    try:
-        importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        if name != "webtorch":
-            print(re.split("[<>=]", package)[0] + lock.get(name, ""))
-'
-
 # The version of a package that is tested: NAME -> NAME==VERSION
 pin() { grep -m1 "^$1==" requirements.lock; }
 
-# Writes down what .venv has, for the next one.
+# Writes down the versions of what .venv has, for the next one, and of what bench/ adds to it.
 lock_python_packages() {
     prepare_tools
-    {
-        echo '# What the tests install. After a change: ./build.sh lock'
-        .venv/bin/python -m pip --disable-pip-version-check freeze --all --exclude-editable \
-            --exclude pip | sed -n '/==/ { s/+cpu$//; p }'
-    } >build/requirements.lock
+    .venv/bin/python packaging/lock.py >build/requirements.lock
     mv build/requirements.lock requirements.lock
 }
 

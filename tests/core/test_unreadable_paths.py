@@ -79,8 +79,10 @@ def environment(server: Nginx, version: str = f"{VERSION}.1") -> str:
         symlinks=True,
     )
     (venv / "bin").mkdir()
-    (venv / "bin/python").symlink_to(os.path.realpath(sys.executable))
-    (venv / "pyvenv.cfg").write_text(f"home = /usr/bin\nversion = {version}\n")
+    interpreter = os.path.realpath(sys.executable)
+    (venv / "bin/python").symlink_to(interpreter)
+    home = os.path.dirname(interpreter)
+    (venv / "pyvenv.cfg").write_text(f"home = {home}\nversion = {version}\n")
     return str(venv)
 
 

@@ -1,6 +1,8 @@
 """The directive webtorch_python."""
 
+import os
 import re
+import sys
 
 import pytest
 
@@ -15,6 +17,7 @@ def where(request): return sys.executable + " " + sys.prefix
 
 LOCATION = "location = /where { webtorch_handler app:where; }"
 VENV = f"{ROOT}/.venv"
+BASE = os.path.realpath(sys.executable)  # without the packages of VENV
 
 
 @pytest.mark.parametrize("value", [VENV, f"{VENV}/", f"{VENV}/bin/python"])
@@ -34,7 +37,7 @@ def test_default_is_the_environment_of_the_build(start):
     [
         ("/nowhere/venv", '"webtorch_python": "/nowhere/venv" not found'),
         ("/etc", 'no interpreter "/etc/bin/python", is the directory a virtual environment?'),
-        ("/usr/bin/python3", 'could not import "webtorch" with /usr/bin/python3'),
+        (BASE, f'could not import "webtorch" with {BASE}'),
     ],
 )
 def test_invalid_values(configured, value, message):
