@@ -41,6 +41,13 @@ def test_cookies():
     request = Request(headers={"Cookie": 'a=1; b="x\\"y"; a=2; bad; c=d=e, f'})
     assert request.cookies == {"a": "1", "b": 'x"y', "c": "d=e, f"}
     assert Request().cookies == {}
+    assert Request(headers=[("cookie", "a=1"), ("Cookie", "b=2")]).cookies == {"a": "1", "b": "2"}
+
+
+def test_json_with_a_byte_order_mark():
+    assert Request(body=b'\xef\xbb\xbf{"a": 1}').json() == {"a": 1}
+    with pytest.raises(HTTPError):
+        Request(body=b"\xef\xbb{}").json()
 
 
 def test_json_too_deep():
