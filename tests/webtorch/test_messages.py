@@ -1,5 +1,7 @@
 """webtorch.Request, Response, HTTPError."""
 
+import asyncio
+
 import pytest
 import torch
 
@@ -105,6 +107,14 @@ def test_unknown_class():
         Response.of(object()).encoded()
 
 
+def test_forgotten_await_and_raise():
+    with pytest.raises(TypeError, match=r"builtins\.coroutine: await it"):
+        Response.of(coroutine := asyncio.sleep(0)).encoded()
+    coroutine.close()
+    with pytest.raises(TypeError, match="HTTPError: raise it"):
+        Response.of({"a": HTTPError(404)}).encoded()
+
+
 @pytest.mark.parametrize(
     ("error", "message", "detail"),
     [
@@ -151,5 +161,7 @@ def test_headers_that_are_refused(name, value):
 def test_statuses_that_are_refused(status):
     with pytest.raises(ValueError, match="status"):
         Response("", status=status)
+    with pytest.raises(TypeError, match="the status is of type str"):
+        Response("", status=str(status))
     with pytest.raises(ValueError, match="status"):
         HTTPError(status, "x")
