@@ -14,7 +14,7 @@ from webtorch import _conversion
 from webtorch._conversion import Conversion, Problem
 from webtorch._errors import HTTPError
 from webtorch._forms import Form, is_form
-from webtorch._request import Request, invalid_json
+from webtorch._request import Request, invalid_json, without_mark
 from webtorch._returns import restriction
 from webtorch._schema import SignatureError
 
@@ -470,6 +470,7 @@ def _fill_body(
         for argument in arguments:
             _convert_form(values, problems, argument, request.form())
         return
+    body = without_mark(body)
     if len(arguments) == 1:
         _convert_json(values, problems, arguments[0], body, "")
         return

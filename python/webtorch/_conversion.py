@@ -62,9 +62,9 @@ _OBJECTS = (
 _WORDS = {"on": True, "yes": True, "off": False, "no": False}
 
 # msgspec names the place of an error at its end
-_AT = re.compile(r"(?P<text>.*?)(?: - at `(?P<path>.*)`)?", re.DOTALL)
+_AT = re.compile(r"(?P<text>.*?)(?: - at (?P<key>`key` in )?`(?P<path>.*)`)?", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<name>.*)`", re.DOTALL)
-_EXPECTED = re.compile(r"Expected `(?P<expected>.*)`, got `(?P<found>.*)`", re.DOTALL)
+_EXPECTED = re.compile(r"[Ee]xpected `(?P<expected>.*)`, got `(?P<found>.*)`", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +122,17 @@ class Conversion:
             return
         match = _AT.fullmatch(str(error))
         text, path = (match["text"], match["path"] or "$") if match else (str(error), "$")
-        path = re.sub(r"\[(\d+|\.\.\.)\]", r".\1", path).removeprefix("$").removeprefix(".")
+        # the index of an element, and a member of a dict, whose name msgspec does not tell
+        path = re.sub(r"\[(\d+)\]", r".\1", path).replace("[...]", ".*")
+        path = path.removeprefix("$").removeprefix(".")
+        if match and match["key"]:
+            text = f"a key of the object: {text[:1].lower()}{text[1:]}"
         if missing := _MISSING.fullmatch(text):
             path = f"{path}.{missing['name']}".removeprefix(".")
             text = "it is missing"
-        elif expected := _EXPECTED.fullmatch(text):
-            text = f"expected {expected['expected']}, found {expected['found']}"
+        elif expected := _EXPECTED.search(text):
+            told = f"expected {expected['expected']}, found {expected['found']}"
+            text = text[: expected.start()] + told
         yield _problem(name or (prefix + path).removesuffix("."), text, place)
 
 

@@ -31,7 +31,8 @@ def media_type(content_type: str) -> str:
 class RequestHeaders(Mapping[str, str]):
     """The headers of a request by name, in any case.
 
-    The values of several headers with one name are joined with commas.
+    The values of several headers with one name are joined with commas, those of Cookie with
+    semicolons.
     """
 
     def __init__(self, items: Headers = ()) -> None:
@@ -39,8 +40,9 @@ class RequestHeaders(Mapping[str, str]):
         self._values: dict[str, str] = {}
         for name, value in self._items:
             key = name.lower()
-            known = self._values.get(key)
-            self._values[key] = value if known is None else f"{known}, {value}"
+            if (known := self._values.get(key)) is not None:
+                value = f"{known}{'; ' if key == 'cookie' else ', '}{value}"
+            self._values[key] = value
 
     def __getitem__(self, name: str) -> str:
         return self._values[name.lower()]

@@ -6,6 +6,7 @@ and is as fast as orjson, which does not.
 
 import datetime
 import functools
+import inspect
 import json
 import math
 import sys
@@ -74,7 +75,16 @@ def _convert(value: Any) -> Any:
     for kind in (str, int, float):
         if isinstance(value, kind):
             return kind(value)
-    raise TypeError(f"JSON cannot hold a {type(value).__module__}.{type(value).__qualname__}")
+    raise TypeError(
+        f"JSON cannot hold a {type(value).__module__}.{type(value).__qualname__}{_hint(value)}"
+    )
+
+
+def _hint(value: Any) -> str:
+    """Return what the function probably meant."""
+    if inspect.isawaitable(value):
+        return ": await it"
+    return ": raise it" if isinstance(value, BaseException) else ""
 
 
 def _converted_array(value: Any) -> Any:

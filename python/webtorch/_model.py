@@ -327,6 +327,17 @@ class Model:
                     f'than version "{version}": {reason}; give it a name of its own'
                 )
 
+    def __getattr__(self, name: str) -> Any:
+        """Refuse what is the network's, such as `parameters()`, and say where it is."""
+        text = f"a Model has no {name!r}, the network is model.module"
+        raise AttributeError(text, name=name, obj=self)
+
+    def __reduce__(self) -> Any:
+        """Refuse to copy or pickle the model, which belongs to its process and name."""
+        raise TypeError(
+            "a Model is neither copied nor pickled: copy model.module, or save its state_dict()"
+        )
+
     @property
     def key(self) -> str:
         """The name and the version, `xor@2`; without the version if that is the first."""

@@ -1,5 +1,6 @@
 """Requests of custom handlers."""
 
+import codecs
 import http.cookies
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -161,9 +162,14 @@ class Request:
 
         """
         try:
-            return _decode_json(self.body)
+            return _decode_json(without_mark(self.body))
         except (ValueError, RecursionError) as error:
             raise invalid_json(error) from None
+
+
+def without_mark(body: memoryview) -> memoryview:
+    """Return JSON without the byte order mark that some clients begin it with."""
+    return body[3:] if bytes(body[:3]) == codecs.BOM_UTF8 else body
 
 
 def invalid_json(error: BaseException | str) -> HTTPError:

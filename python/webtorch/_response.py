@@ -38,7 +38,7 @@ class Response:
             extension of the file and nginx's `types`.
 
     Raises:
-        TypeError: The value of a header is not a str.
+        TypeError: The value of a header is not a str, or the status not an int.
         ValueError: The status or a header is not allowed, or the path is relative or has a NUL.
 
     """
@@ -50,6 +50,8 @@ class Response:
     _cookies: list[str] = field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.status, int):
+            raise TypeError(f"the status is of type {type(self.status).__name__}")
         if not 200 <= self.status <= 599:
             raise ValueError(f"status {self.status} is not one of 200 to 599")
         if isinstance(self.body, Path):

@@ -122,6 +122,13 @@ class Labelled(Generic[_Child]):
         self._lock = threading.Lock()
         self._is_full = False
 
+    def __getattr__(self, name: str) -> Any:
+        """Say that a combination has to be chosen first."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        first = f"{self._metric.name} has labels, choose their values first"
+        raise AttributeError(f"{first}: .labels({self._names[0]}=...).{name}", name=name, obj=self)
+
     def labels(self, **values: object) -> _Child:
         """Return what counts for a combination of values, which are written as `str()` does.
 

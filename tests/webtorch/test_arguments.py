@@ -367,6 +367,37 @@ def test_body_of_another_type(text, field, message):
     assert error.detail[0]["field"] == field
 
 
+@pytest.mark.parametrize(
+    ("annotation", "text", "field", "message"),
+    [
+        (dict[str, int], '{"a": "b"}', "*", "expected int, found str"),
+        (list[dict[str, Flower]], '[{"a": {"name": 1}}]', "0.*.name", "expected str, found int"),
+        (dict[str, Any], '{"a": 1e999}', "*", "Number out of range"),
+        (
+            dict[str, dict[int, str]],
+            '{"a": {"b": "c"}}',
+            "*",
+            "a key of the object: expected int, found str",
+        ),
+        (dict[int, str], '{"b": "c"}', "body", "a key of the object: expected int, found str"),
+    ],
+)
+def test_member_of_a_dict_of_another_type(annotation, text, field, message):
+    def function(x):
+        return x
+
+    function.__annotations__["x"] = annotation
+    (found,) = failure(function, body(text)).detail
+    assert found["field"] == field and found["message"] == message
+
+
+def test_body_with_a_byte_order_mark():
+    def function(x: Flower):
+        return x.name
+
+    assert call(function, body('\ufeff{"name": "iris"}')) == "iris"
+
+
 def test_body_that_pydantic_refuses():
     def function(x: Model):
         return x

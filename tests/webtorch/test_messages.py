@@ -1,5 +1,7 @@
 """webtorch.Request, Response, HTTPError."""
 
+import asyncio
+
 import pytest
 import torch
 
@@ -41,6 +43,13 @@ def test_cookies():
     request = Request(headers={"Cookie": 'a=1; b="x\\"y"; a=2; bad; c=d=e, f'})
     assert request.cookies == {"a": "1", "b": 'x"y', "c": "d=e, f"}
     assert Request().cookies == {}
+    assert Request(headers=[("cookie", "a=1"), ("Cookie", "b=2")]).cookies == {"a": "1", "b": "2"}
+
+
+def test_json_with_a_byte_order_mark():
+    assert Request(body=b'\xef\xbb\xbf{"a": 1}').json() == {"a": 1}
+    with pytest.raises(HTTPError):
+        Request(body=b"\xef\xbb{}").json()
 
 
 def test_json_too_deep():
@@ -98,6 +107,14 @@ def test_unknown_class():
         Response.of(object()).encoded()
 
 
+def test_forgotten_await_and_raise():
+    with pytest.raises(TypeError, match=r"builtins\.coroutine: await it"):
+        Response.of(coroutine := asyncio.sleep(0)).encoded()
+    coroutine.close()
+    with pytest.raises(TypeError, match="HTTPError: raise it"):
+        Response.of({"a": HTTPError(404)}).encoded()
+
+
 @pytest.mark.parametrize(
     ("error", "message", "detail"),
     [
@@ -144,5 +161,7 @@ def test_headers_that_are_refused(name, value):
 def test_statuses_that_are_refused(status):
     with pytest.raises(ValueError, match="status"):
         Response("", status=status)
+    with pytest.raises(TypeError, match="the status is of type str"):
+        Response("", status=str(status))
     with pytest.raises(ValueError, match="status"):
         HTTPError(status, "x")

@@ -48,6 +48,14 @@ def test_metrics_take_tensors_from_threads():
     assert count._floats[0] == depth._floats[1] == 40_000
 
 
+def test_metrics_with_labels_count_nothing_without_them():
+    words = metrics.counter("chosen_words_total", labels=["word", "language"])
+    with pytest.raises(
+        AttributeError, match=r"chosen_words_total has labels.*\.labels\(word=.*inc"
+    ):
+        words.inc()
+
+
 def test_metrics_labels_are_bounded(caplog):
     words = metrics.counter("words_total", labels=["word"])
     for number in range(metrics.MAX_CHILDREN + 5):

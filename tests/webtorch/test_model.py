@@ -1,6 +1,8 @@
 """webtorch.Model."""
 
+import copy
 import itertools
+import pickle
 
 import pytest
 import torch
@@ -54,6 +56,19 @@ def test_loss_not_finite_changes_nothing(value):
         model.step(model(torch.tensor([[value]])).sum())
     assert all(torch.equal(a, b) for a, b in zip(before, model.module.parameters(), strict=True))
     assert model.steps == 0
+
+
+@pytest.mark.parametrize("name", ["parameters", "eval", "state_dict", "first_layer"])
+def test_what_is_the_networks_is_found_there(name):
+    model = Model(next(names), nn.Linear(1, 1))
+    with pytest.raises(AttributeError, match=f"no '{name}', the network is model.module"):
+        getattr(model, name)
+
+
+@pytest.mark.parametrize("how", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_models_are_not_copied(how):
+    with pytest.raises(TypeError, match=r"copy model\.module, or save its state_dict"):
+        how(Model(next(names), nn.Linear(1, 1)))
 
 
 def test_no_optimizer_means_no_steps():

@@ -54,6 +54,35 @@ def evaluate(model):
         return model(X)
 
 
+class Counted(nn.Module):
+    """Has tensors of several dtypes."""
+
+    def __init__(self):
+        super().__init__()
+        self.line = nn.Linear(3, 1)
+        self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("mask", torch.ones(5, dtype=torch.bool))
+
+    def forward(self, x):
+        if self.training:
+            self.calls += 1
+        return self.line(x)
+
+
+@pytest.mark.parametrize("make", [Counted, lambda: nn.Linear(3, 1)])
+def test_shared_weights_are_saved_by_torch(load, make, tmp_path):
+    """Whatever their dtypes are, and nothing else of the zone with them."""
+    model = load(make)
+    step(model)
+    path = tmp_path / "saved.pt"
+    torch.save(model.module.state_dict(), path)
+    saved = torch.load(path, weights_only=True)
+    assert saved.keys() == model.module.state_dict().keys()
+    for key, value in model.module.state_dict().items():
+        assert torch.equal(saved[key], value)
+        assert saved[key].untyped_storage().nbytes() == value.nbytes
+
+
 class Mean(nn.Module):
     """Assigns buffers, or a parameter's memory, anew in each call in training."""
 

@@ -106,9 +106,16 @@ class Layout:
         return json.dumps(header, separators=(",", ":")).encode()
 
     def views(self, memory: Tensor) -> dict[str, Tensor]:
-        """Return views of the tensors by name in memory, uint8 `[size]`."""
+        """Return views of the tensors by name in memory, uint8 `[size]`, of the CPU.
+
+        Each has a storage of its own: `torch.save()` writes whole storages, and refuses one that
+        tensors of several dtypes share.
+        """
+        whole = memory.numpy()
         return {
-            key: memory[entry.begin : entry.end].view(entry.dtype).view(entry.shape)
+            key: torch.from_numpy(whole[entry.begin : entry.end])
+            .view(entry.dtype)
+            .view(entry.shape)
             for key, entry in self.entries.items()
         }
 
