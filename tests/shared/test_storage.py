@@ -14,7 +14,7 @@ from torch import nn, optim
 
 import storage as stores
 from memory_zone import Zone
-from webtorch._cluster.rounds import digest
+from webtorch._cluster.digests import digest
 from webtorch._zone import bucket as buckets
 from webtorch._zone.bucket import Bucket, BucketError
 from webtorch._zone.checkpoint import Checkpoints, write
