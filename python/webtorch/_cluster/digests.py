@@ -13,14 +13,14 @@ PIECE = 1 << 20
 
 def digest(store: Store, slot: int) -> str:
     """Return the SHA-256 of an anchor's memory."""
-    memory = _view_of(store.contents(slot))
+    memory = view_of(store.contents(slot))
     found = hashlib.sha256()
     for begin in range(0, len(memory), PIECE):
         found.update(memory[begin : begin + PIECE])
     return found.hexdigest()
 
 
-def _view_of(memory: Tensor) -> memoryview:
+def view_of(memory: Tensor) -> memoryview:
     """Return the bytes of memory, uint8 `[bytes]`, without a copy."""
     array: Any = memory.numpy()
     return memoryview(array)

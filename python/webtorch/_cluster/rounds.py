@@ -342,7 +342,7 @@ class Rounds:
                 is_committed = group.rank == source and not is_open
                 slot = store.state.slot if is_committed else 1 - store.state.slot
                 memory = store.contents(slot)
-            moves.append(Move(rank, source, memory))
+            moves.append(Move(rank, source, memory, is_kept=True))
             if _takes_optimizer(team, rank, source, plan.top):
                 memory = None
                 if store and is_here:
