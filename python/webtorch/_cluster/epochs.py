@@ -91,7 +91,7 @@ class Epochs:
                 team.name,
                 _origin(status.origin),
             )
-        elif record and rank in decision.new and (status.epoch, status.origin) != record.of:
+        elif record and rank in decision.new and (status.epoch, status.origin) < record.of:
             log.warning(
                 'model "%s": this host takes the weights of "%s"',
                 team.name,

@@ -97,7 +97,7 @@ def _missing(group: Group, moves: Sequence[Move]) -> list[list[range]]:
         size = 0 if each.memory is None else each.memory.numel()
         is_there: Sequence[bool] = ()
         if size and each.is_kept:
-            ends = [found[rank].get(str(index)) for rank in (each.source, each.to)]
+            ends: list[Any] = [found[rank].get(str(index)) for rank in (each.source, each.to)]
             if not all(isinstance(end, list) for end in ends) or len(ends[0]) != len(ends[1]):
                 raise ClusterError("the digests of a state are malformed")
             is_there = [one == other for one, other in zip(*ends, strict=True)]
