@@ -58,6 +58,7 @@ class Host:
             "interval": cluster.interval,
             "timeout": cluster.timeout,
             "compress": cluster.compress,
+            "rolling": cluster.rolling,
         }
         found = {
             "settings": settings,
@@ -88,6 +89,12 @@ class Host:
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
+    def replace(self, value: float) -> None:
+        """Put other weights into place."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"replace {value}\n")
+        self.process.stdin.flush()
+
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
@@ -116,6 +123,7 @@ class Cluster:
         coordinator: str = address(0),
         names: Callable[[int], Path | None] = lambda _: None,
         adding: bool = True,
+        rolling: dict[str, float] | None = None,
     ) -> None:
         self.network = network
         self.count = count
@@ -126,6 +134,7 @@ class Cluster:
         self.coordinator = [coordinator, 7610]
         self.names = names
         self.adding = adding
+        self.rolling = rolling
         self.folder = Path(tempfile.mkdtemp())
         self.log = (self.folder / "log").open("w")
         self.happened: queue.Queue[Event] = queue.Queue()
@@ -398,6 +407,53 @@ def parted(_: Settings) -> Row:
             return Row(name, "≤ 5", value, value <= 5 and account["exact"], "s", account)
 
 
+def rolled_out(_: Settings) -> Row:
+    """Put other weights into place at a host; all hosts take them after the next round."""
+    with cluster(count=BIG, rate=1, interval=1.0, timeout=10) as hosts:
+        hosts.start_all()
+        hosts.wait(lambda: agreed(hosts), "the same anchors")
+        start = time.monotonic()
+        hosts.hosts[1].replace(1e6)
+        hosts.wait(lambda: all(_has(host, 1e6) for host in hosts.hosts), "the weights")
+        taken = [_taken(host, 1e6) - start for host in hosts.hosts]
+        name = "other weights at all three hosts, 25 M"
+        return Row(name, "≤ 3", max(taken), max(taken) <= 3, "s", {"seconds": taken})
+
+
+def rolled_out_broken(_: Settings) -> Row:
+    """Put broken weights into place with rollout=hosts:1: the other hosts do not take them."""
+    rolling = {"hosts": 1, "pause": 2.0}
+    with cluster(rate=1, interval=0.5, rolling=rolling) as hosts:
+        hosts.start_all()
+        # requests to compare with
+        time.sleep(2)
+        start = time.monotonic()
+        hosts.hosts[1].replace(-1e6)
+        stopped = hosts.wait(
+            lambda: all(host.last and host.last["rollout"] == "stopped" for host in hosts.hosts),
+            "the end of the rollout",
+        )
+        time.sleep(3 * rolling["pause"])
+        having = sum(_has(host, -1e6) for host in hosts.hosts)
+        last = hosts.hosts[0].last
+        details = {"stopped_after": stopped - start, "reason": last and last["reason"]}
+        name = "broken weights with rollout=hosts:1: hosts that have taken them"
+        return Row(name, "1", having, having == 1, "", details)
+
+
+def _has(host: Host, value: float) -> bool:
+    return host.last is not None and _is_near(host.last, value)
+
+
+def _taken(host: Host, value: float) -> float:
+    return next(e["at"] for e in host.events if e["kind"] == "round" and _is_near(e, value))
+
+
+def _is_near(event: Event, value: float) -> bool:
+    """Whether weights are what was put into place, and what was trained since then."""
+    return all(abs(each - value) < 1000 for each in event["weight"])
+
+
 def agreed(hosts: Cluster) -> bool:
     """Whether all hosts have the same anchor."""
     return len({host.last["anchor"] for host in hosts.hosts if host.last}) == 1
@@ -519,6 +575,8 @@ ROWS = {
     "join": joined,
     "moved": coordinator_moved,
     "parted": parted,
+    "rollout": rolled_out,
+    "rollout-broken": rolled_out_broken,
     "faults": faults_at_random,
 }
 

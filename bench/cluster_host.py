@@ -5,9 +5,12 @@ Usage: cluster_host.py JSON, an object with "settings" of `webtorch._cluster.int
 (whether differences are added, not averaged, so that the weights are the number of steps), and
 "state", a file to which the steps that were made are written.
 
-It writes a line of JSON to stdout for each round and each error, and ends with stdin.
+It writes a line of JSON to stdout for each round and each error, and ends with stdin. A line there,
+"replace VALUE", puts other weights into place. Each host answers 50 requests a second, and those
+fail as long as the weights are negative.
 """
 
+import dataclasses
 import json
 import mmap
 import os
@@ -27,10 +30,11 @@ import torch
 from cluster_threads import Adding, Memory
 from webtorch._cluster.coordinator import Coordinator
 from webtorch._cluster.group import GlooGroup, connect
-from webtorch._cluster.interfaces import ClusterError, Settings, Unreachable, View
+from webtorch._cluster.interfaces import ClusterError, Rolling, Settings, Unreachable, View
 from webtorch._cluster.membership import Lighthouse
 from webtorch._cluster.rounds import Rounds
 from webtorch._cluster.seal import Ring
+from webtorch._cluster.trial import Figures
 
 
 class Counted(Memory):
@@ -56,6 +60,15 @@ class Counted(Memory):
         with self._lock:
             return super().apply()
 
+    def replace(self, value: float, steps: int) -> None:
+        with self._lock:
+            super().replace(value, steps)
+
+    def answer(self) -> None:
+        """Answer a request; it fails if the model is broken."""
+        is_error = self.weights["weight"][0].item() < 0
+        self.counted = Figures(self.counted.answers + 1, self.counted.errors + is_error)
+
 
 class Runner:
     """The loop of a host's rounds."""
@@ -64,6 +77,8 @@ class Runner:
         settings = found["settings"]
         settings["coordinator"] = tuple(settings["coordinator"])
         settings["secrets"] = tuple(bytes.fromhex(text) for text in settings["secrets"])
+        if settings["rolling"]:
+            settings["rolling"] = Rolling(**settings["rolling"])
         self.settings = Settings(**settings)
         self.rate = found["rate"]
         self.name = secrets.token_hex(4)
@@ -82,10 +97,12 @@ class Runner:
         self.tell("started", memory=f"{self.settings.id}/{self.name}")
         if self.rate:
             threading.Thread(target=self._train, daemon=True).start()
+        threading.Thread(target=self._answer, daemon=True).start()
         while True:
             due = time.monotonic() + self.settings.interval
             try:
-                self._round()
+                if not self._round():
+                    continue
             except ClusterError as error:
                 self.tell("error", text=str(error), what=type(error).__name__)
                 if isinstance(error, Unreachable):
@@ -101,6 +118,11 @@ class Runner:
             self.memory.train()
             time.sleep(1 / self.rate)
 
+    def _answer(self) -> None:
+        while True:
+            self.memory.answer()
+            time.sleep(0.02)
+
     def _timed(self, mean: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
         def timed(*args: Any) -> torch.Tensor:
             start = time.monotonic()
@@ -111,7 +133,8 @@ class Runner:
 
         return timed
 
-    def _round(self) -> None:
+    def _round(self) -> bool:
+        """Do a round; return whether all hosts had the same anchors."""
         if not self.rate:
             self.memory.train()
         group = self.group.key if self.group else ""
@@ -137,6 +160,9 @@ class Runner:
         with memory._lock:
             anchor = memory.state.anchor
             value = memory.weights["weight"]
+            rollout = memory.state.rollout
+            if done.settled and not memory.state.joined:
+                memory.write(dataclasses.replace(memory.state, joined=True))
             self.tell(
                 "round",
                 seconds=seconds,
@@ -155,14 +181,18 @@ class Runner:
                 uncounted=memory.uncounted,
                 weight=[value.min().item(), value.max().item()],
                 anchor_weight=memory.tensors(memory.state.slot)["weight"][0].item(),
+                rollout=rollout.stage if rollout else "",
+                reason=rollout.reason if rollout else "",
             )
+        return done.settled
 
 
 def main() -> None:
     torch.set_num_threads(1)
     runner = Runner(json.loads(sys.argv[1]))
     threading.Thread(target=runner.run, daemon=True).start()
-    sys.stdin.read()
+    for line in sys.stdin:
+        runner.memory.replace(float(line.split()[1]), 0)
     os._exit(0)
 
 

@@ -648,6 +648,14 @@ int ngx_webtorch_exiting(void);
 uint64_t *ngx_webtorch_metrics_open(int type, const char *name, const char *labels, const char *help, const double *bounds, uint32_t nbounds);
 
 /*
+ * Sums over all workers that there were: requests that a handler has answered,
+ * those of them with 5xx, and steps of a model and their losses.  Called in any
+ * thread.
+ */
+void ngx_webtorch_metrics_sum_answers(const char *name, uint64_t *answers, uint64_t *errors);
+void ngx_webtorch_metrics_sum_losses(const char *name, uint64_t *steps, double *losses);
+
+/*
  * A reward, from 0 to 1, for a choice of webtorch_split.  -1: there is no such
  * split, 1: it has no such choice.
  */

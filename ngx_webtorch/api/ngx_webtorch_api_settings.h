@@ -32,6 +32,8 @@ typedef struct {
     int32_t          outer;               /* WEBTORCH_OUTER_AVERAGE and so on */
     double           rate;                /* of WEBTORCH_OUTER_NESTEROV */
     double           momentum;
+    uint32_t         rollout;             /* hosts at a time; 0: all */
+    uint64_t         pause;               /* milliseconds between them */
     uint32_t         nsecrets;            /* the first one seals */
     uint32_t         secret_len[WEBTORCH_MAX_SECRETS];
     const char      *secret[WEBTORCH_MAX_SECRETS];

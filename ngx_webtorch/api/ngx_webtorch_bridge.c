@@ -1249,7 +1249,7 @@ static int cffi_start_python(void)
 
 static void *_cffi_types[] = {
 /*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(char const *, size_t, char const *, size_t, double)
-/*  1 */ _CFFI_OP(_CFFI_OP_POINTER, 198), // char const *
+/*  1 */ _CFFI_OP(_CFFI_OP_POINTER, 208), // char const *
 /*  2 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28), // size_t
 /*  3 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
 /*  4 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
@@ -1268,7 +1268,7 @@ static void *_cffi_types[] = {
 /* 17 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(uint32_t, char const *, char *, size_t)
 /* 18 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 19 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 20 */ _CFFI_OP(_CFFI_OP_POINTER, 198), // char *
+/* 20 */ _CFFI_OP(_CFFI_OP_POINTER, 208), // char *
 /* 21 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 22 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 23 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(uint32_t, char const *, size_t, int)
@@ -1280,18 +1280,18 @@ static void *_cffi_types[] = {
 /* 29 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
 /* 30 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 31 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 32 */ _CFFI_OP(_CFFI_OP_POINTER, 283), // webtorch_schema_t *
+/* 32 */ _CFFI_OP(_CFFI_OP_POINTER, 293), // webtorch_schema_t *
 /* 33 */ _CFFI_OP(_CFFI_OP_NOOP, 20),
 /* 34 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 35 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 36 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(uint32_t, char const *, webtorch_schema_t const *)
 /* 37 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 38 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 39 */ _CFFI_OP(_CFFI_OP_POINTER, 283), // webtorch_schema_t const *
+/* 39 */ _CFFI_OP(_CFFI_OP_POINTER, 293), // webtorch_schema_t const *
 /* 40 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 41 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(uint32_t, float const *, uint32_t)
 /* 42 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 43 */ _CFFI_OP(_CFFI_OP_POINTER, 215), // float const *
+/* 43 */ _CFFI_OP(_CFFI_OP_POINTER, 225), // float const *
 /* 44 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 45 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 46 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(uint32_t, uint32_t)
@@ -1303,16 +1303,16 @@ static void *_cffi_types[] = {
 /* 52 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 53 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 54 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 55 */ _CFFI_OP(_CFFI_OP_POINTER, 257), // webtorch_batch_t *
+/* 55 */ _CFFI_OP(_CFFI_OP_POINTER, 267), // webtorch_batch_t *
 /* 56 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 57 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(uint32_t, webtorch_net_t const *, webtorch_learned_t const *)
 /* 58 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 59 */ _CFFI_OP(_CFFI_OP_POINTER, 273), // webtorch_net_t const *
-/* 60 */ _CFFI_OP(_CFFI_OP_POINTER, 272), // webtorch_learned_t const *
+/* 59 */ _CFFI_OP(_CFFI_OP_POINTER, 283), // webtorch_net_t const *
+/* 60 */ _CFFI_OP(_CFFI_OP_POINTER, 282), // webtorch_learned_t const *
 /* 61 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 62 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(uint32_t, webtorch_params_t const *)
 /* 63 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 64 */ _CFFI_OP(_CFFI_OP_POINTER, 274), // webtorch_params_t const *
+/* 64 */ _CFFI_OP(_CFFI_OP_POINTER, 284), // webtorch_params_t const *
 /* 65 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 66 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(void)
 /* 67 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
@@ -1320,7 +1320,7 @@ static void *_cffi_types[] = {
 /* 69 */ _CFFI_OP(_CFFI_OP_NOOP, 55),
 /* 70 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 71 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(webtorch_form_t *, char const *, size_t, char const *, size_t)
-/* 72 */ _CFFI_OP(_CFFI_OP_POINTER, 265), // webtorch_form_t *
+/* 72 */ _CFFI_OP(_CFFI_OP_POINTER, 275), // webtorch_form_t *
 /* 73 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
 /* 74 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 75 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
@@ -1328,11 +1328,11 @@ static void *_cffi_types[] = {
 /* 77 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 78 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(webtorch_form_t *, webtorch_part_t *, uint32_t)
 /* 79 */ _CFFI_OP(_CFFI_OP_NOOP, 72),
-/* 80 */ _CFFI_OP(_CFFI_OP_POINTER, 275), // webtorch_part_t *
+/* 80 */ _CFFI_OP(_CFFI_OP_POINTER, 285), // webtorch_part_t *
 /* 81 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 82 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 83 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(webtorch_job_t *, char const *, size_t)
-/* 84 */ _CFFI_OP(_CFFI_OP_POINTER, 271), // webtorch_job_t *
+/* 84 */ _CFFI_OP(_CFFI_OP_POINTER, 281), // webtorch_job_t *
 /* 85 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
 /* 86 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 87 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
@@ -1345,32 +1345,32 @@ static void *_cffi_types[] = {
 /* 94 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 95 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(webtorch_job_t *, webtorch_reply_t const *)
 /* 96 */ _CFFI_OP(_CFFI_OP_NOOP, 84),
-/* 97 */ _CFFI_OP(_CFFI_OP_POINTER, 278), // webtorch_reply_t const *
+/* 97 */ _CFFI_OP(_CFFI_OP_POINTER, 288), // webtorch_reply_t const *
 /* 98 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 99 */ _CFFI_OP(_CFFI_OP_FUNCTION, 12), // int()(webtorch_wanted_t const *, int, webtorch_block_t *)
-/* 100 */ _CFFI_OP(_CFFI_OP_POINTER, 297), // webtorch_wanted_t const *
+/* 100 */ _CFFI_OP(_CFFI_OP_POINTER, 307), // webtorch_wanted_t const *
 /* 101 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 102 */ _CFFI_OP(_CFFI_OP_POINTER, 258), // webtorch_block_t *
+/* 102 */ _CFFI_OP(_CFFI_OP_POINTER, 268), // webtorch_block_t *
 /* 103 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 104 */ _CFFI_OP(_CFFI_OP_FUNCTION, 2), // size_t()(webtorch_form_t const *, webtorch_span_t const *, char *)
-/* 105 */ _CFFI_OP(_CFFI_OP_POINTER, 265), // webtorch_form_t const *
-/* 106 */ _CFFI_OP(_CFFI_OP_POINTER, 286), // webtorch_span_t const *
+/* 105 */ _CFFI_OP(_CFFI_OP_POINTER, 275), // webtorch_form_t const *
+/* 106 */ _CFFI_OP(_CFFI_OP_POINTER, 296), // webtorch_span_t const *
 /* 107 */ _CFFI_OP(_CFFI_OP_NOOP, 20),
 /* 108 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 109 */ _CFFI_OP(_CFFI_OP_FUNCTION, 9), // uint32_t()(uint32_t, uint64_t *, webtorch_sample_t *, uint32_t)
 /* 110 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 111 */ _CFFI_OP(_CFFI_OP_POINTER, 126), // uint64_t *
-/* 112 */ _CFFI_OP(_CFFI_OP_POINTER, 282), // webtorch_sample_t *
+/* 112 */ _CFFI_OP(_CFFI_OP_POINTER, 292), // webtorch_sample_t *
 /* 113 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 114 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 115 */ _CFFI_OP(_CFFI_OP_FUNCTION, 9), // uint32_t()(uint32_t, webtorch_peer_t *, uint32_t)
 /* 116 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 117 */ _CFFI_OP(_CFFI_OP_POINTER, 276), // webtorch_peer_t *
+/* 117 */ _CFFI_OP(_CFFI_OP_POINTER, 286), // webtorch_peer_t *
 /* 118 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 119 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 120 */ _CFFI_OP(_CFFI_OP_FUNCTION, 9), // uint32_t()(uint32_t, webtorch_server_t *, uint32_t)
 /* 121 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 122 */ _CFFI_OP(_CFFI_OP_POINTER, 284), // webtorch_server_t *
+/* 122 */ _CFFI_OP(_CFFI_OP_POINTER, 294), // webtorch_server_t *
 /* 123 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 124 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 125 */ _CFFI_OP(_CFFI_OP_FUNCTION, 9), // uint32_t()(uint64_t)
@@ -1383,15 +1383,15 @@ static void *_cffi_types[] = {
 /* 132 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 133 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 134 */ _CFFI_OP(_CFFI_OP_FUNCTION, 9), // uint32_t()(webtorch_rows_t * *, uint32_t)
-/* 135 */ _CFFI_OP(_CFFI_OP_POINTER, 187), // webtorch_rows_t * *
+/* 135 */ _CFFI_OP(_CFFI_OP_POINTER, 197), // webtorch_rows_t * *
 /* 136 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 137 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 138 */ _CFFI_OP(_CFFI_OP_FUNCTION, 9), // uint32_t()(webtorch_str_t *, uint32_t)
-/* 139 */ _CFFI_OP(_CFFI_OP_POINTER, 292), // webtorch_str_t *
+/* 139 */ _CFFI_OP(_CFFI_OP_POINTER, 302), // webtorch_str_t *
 /* 140 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 141 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 142 */ _CFFI_OP(_CFFI_OP_FUNCTION, 9), // uint32_t()(webtorch_trace_span_t *, uint32_t)
-/* 143 */ _CFFI_OP(_CFFI_OP_POINTER, 294), // webtorch_trace_span_t *
+/* 143 */ _CFFI_OP(_CFFI_OP_POINTER, 304), // webtorch_trace_span_t *
 /* 144 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 145 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 146 */ _CFFI_OP(_CFFI_OP_FUNCTION, 111), // uint64_t *()(int, char const *, char const *, char const *, double const *, uint32_t)
@@ -1402,150 +1402,160 @@ static void *_cffi_types[] = {
 /* 151 */ _CFFI_OP(_CFFI_OP_POINTER, 5), // double const *
 /* 152 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 153 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 154 */ _CFFI_OP(_CFFI_OP_FUNCTION, 256), // void()(char const *, size_t)
+/* 154 */ _CFFI_OP(_CFFI_OP_FUNCTION, 266), // void()(char const *, size_t)
 /* 155 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
 /* 156 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 157 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 158 */ _CFFI_OP(_CFFI_OP_FUNCTION, 256), // void()(int)
-/* 159 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 160 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 161 */ _CFFI_OP(_CFFI_OP_FUNCTION, 256), // void()(int, char const *, size_t)
-/* 162 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 163 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 164 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 165 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 166 */ _CFFI_OP(_CFFI_OP_FUNCTION, 256), // void()(uint32_t)
-/* 167 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 168 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 169 */ _CFFI_OP(_CFFI_OP_FUNCTION, 256), // void()(uint32_t, uint32_t)
-/* 170 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 171 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 172 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 173 */ _CFFI_OP(_CFFI_OP_FUNCTION, 256), // void()(uint64_t)
-/* 174 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24),
+/* 158 */ _CFFI_OP(_CFFI_OP_FUNCTION, 266), // void()(char const *, uint64_t *, double *)
+/* 159 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 160 */ _CFFI_OP(_CFFI_OP_NOOP, 111),
+/* 161 */ _CFFI_OP(_CFFI_OP_POINTER, 5), // double *
+/* 162 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 163 */ _CFFI_OP(_CFFI_OP_FUNCTION, 266), // void()(char const *, uint64_t *, uint64_t *)
+/* 164 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 165 */ _CFFI_OP(_CFFI_OP_NOOP, 111),
+/* 166 */ _CFFI_OP(_CFFI_OP_NOOP, 111),
+/* 167 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 168 */ _CFFI_OP(_CFFI_OP_FUNCTION, 266), // void()(int)
+/* 169 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 170 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 171 */ _CFFI_OP(_CFFI_OP_FUNCTION, 266), // void()(int, char const *, size_t)
+/* 172 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 173 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 174 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 175 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 176 */ _CFFI_OP(_CFFI_OP_FUNCTION, 256), // void()(void *)
-/* 177 */ _CFFI_OP(_CFFI_OP_POINTER, 256), // void *
+/* 176 */ _CFFI_OP(_CFFI_OP_FUNCTION, 266), // void()(uint32_t)
+/* 177 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
 /* 178 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 179 */ _CFFI_OP(_CFFI_OP_FUNCTION, 256), // void()(void)
-/* 180 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 181 */ _CFFI_OP(_CFFI_OP_FUNCTION, 256), // void()(webtorch_job_t *, int, webtorch_failure_t const *)
-/* 182 */ _CFFI_OP(_CFFI_OP_NOOP, 84),
-/* 183 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 184 */ _CFFI_OP(_CFFI_OP_POINTER, 264), // webtorch_failure_t const *
+/* 179 */ _CFFI_OP(_CFFI_OP_FUNCTION, 266), // void()(uint32_t, uint32_t)
+/* 180 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 181 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 182 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 183 */ _CFFI_OP(_CFFI_OP_FUNCTION, 266), // void()(uint64_t)
+/* 184 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24),
 /* 185 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 186 */ _CFFI_OP(_CFFI_OP_FUNCTION, 256), // void()(webtorch_rows_t *)
-/* 187 */ _CFFI_OP(_CFFI_OP_POINTER, 281), // webtorch_rows_t *
+/* 186 */ _CFFI_OP(_CFFI_OP_FUNCTION, 266), // void()(void *)
+/* 187 */ _CFFI_OP(_CFFI_OP_POINTER, 266), // void *
 /* 188 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 189 */ _CFFI_OP(_CFFI_OP_FUNCTION, 256), // void()(webtorch_settings_t const *)
-/* 190 */ _CFFI_OP(_CFFI_OP_POINTER, 285), // webtorch_settings_t const *
-/* 191 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 192 */ _CFFI_OP(_CFFI_OP_FUNCTION, 187), // webtorch_rows_t *()(webtorch_rows_t const *)
-/* 193 */ _CFFI_OP(_CFFI_OP_POINTER, 281), // webtorch_rows_t const *
-/* 194 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 195 */ _CFFI_OP(_CFFI_OP_POINTER, 20), // char * *
-/* 196 */ _CFFI_OP(_CFFI_OP_ARRAY, 1), // char const *[2]
-/* 197 */ (_cffi_opcode_t)(2),
-/* 198 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
-/* 199 */ _CFFI_OP(_CFFI_OP_ARRAY, 198), // char[16]
-/* 200 */ (_cffi_opcode_t)(16),
-/* 201 */ _CFFI_OP(_CFFI_OP_ARRAY, 209), // char[16][64]
-/* 202 */ (_cffi_opcode_t)(16),
-/* 203 */ _CFFI_OP(_CFFI_OP_ARRAY, 198), // char[256]
-/* 204 */ (_cffi_opcode_t)(256),
-/* 205 */ _CFFI_OP(_CFFI_OP_ARRAY, 209), // char[32][64]
-/* 206 */ (_cffi_opcode_t)(32),
-/* 207 */ _CFFI_OP(_CFFI_OP_ARRAY, 198), // char[512]
-/* 208 */ (_cffi_opcode_t)(512),
-/* 209 */ _CFFI_OP(_CFFI_OP_ARRAY, 198), // char[64]
-/* 210 */ (_cffi_opcode_t)(64),
-/* 211 */ _CFFI_OP(_CFFI_OP_ARRAY, 198), // char[74]
-/* 212 */ (_cffi_opcode_t)(74),
-/* 213 */ _CFFI_OP(_CFFI_OP_ARRAY, 209), // char[8][64]
-/* 214 */ (_cffi_opcode_t)(8),
-/* 215 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
-/* 216 */ _CFFI_OP(_CFFI_OP_ARRAY, 215), // float[8]
-/* 217 */ (_cffi_opcode_t)(8),
-/* 218 */ _CFFI_OP(_CFFI_OP_ARRAY, 216), // float[8][8]
-/* 219 */ (_cffi_opcode_t)(8),
-/* 220 */ _CFFI_OP(_CFFI_OP_POINTER, 17), // int(*)(uint32_t, char const *, char *, size_t)
-/* 221 */ _CFFI_OP(_CFFI_OP_POINTER, 29), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
-/* 222 */ _CFFI_OP(_CFFI_OP_POINTER, 46), // int(*)(uint32_t, uint32_t)
-/* 223 */ _CFFI_OP(_CFFI_OP_POINTER, 50), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
-/* 224 */ _CFFI_OP(_CFFI_OP_POINTER, 66), // int(*)(void)
-/* 225 */ _CFFI_OP(_CFFI_OP_POINTER, 226), // int32_t const *
-/* 226 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
-/* 227 */ _CFFI_OP(_CFFI_OP_POINTER, 228), // int64_t const *
-/* 228 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
-/* 229 */ _CFFI_OP(_CFFI_OP_ARRAY, 228), // int64_t[10]
-/* 230 */ (_cffi_opcode_t)(10),
-/* 231 */ _CFFI_OP(_CFFI_OP_ARRAY, 228), // int64_t[8]
-/* 232 */ (_cffi_opcode_t)(8),
-/* 233 */ _CFFI_OP(_CFFI_OP_POINTER, 234), // int8_t const *
-/* 234 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 17), // int8_t
-/* 235 */ _CFFI_OP(_CFFI_OP_ARRAY, 2), // size_t[32]
-/* 236 */ (_cffi_opcode_t)(32),
-/* 237 */ _CFFI_OP(_CFFI_OP_ARRAY, 2), // size_t[64]
-/* 238 */ (_cffi_opcode_t)(64),
-/* 239 */ _CFFI_OP(_CFFI_OP_ARRAY, 9), // uint32_t[2]
-/* 240 */ (_cffi_opcode_t)(2),
-/* 241 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 18), // uint8_t
-/* 242 */ _CFFI_OP(_CFFI_OP_ARRAY, 241), // uint8_t[16]
-/* 243 */ (_cffi_opcode_t)(16),
-/* 244 */ _CFFI_OP(_CFFI_OP_ARRAY, 241), // uint8_t[8]
-/* 245 */ (_cffi_opcode_t)(8),
-/* 246 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
-/* 247 */ _CFFI_OP(_CFFI_OP_ARRAY, 246), // uintptr_t[32]
-/* 248 */ (_cffi_opcode_t)(32),
-/* 249 */ _CFFI_OP(_CFFI_OP_ARRAY, 177), // void *[32]
-/* 250 */ (_cffi_opcode_t)(32),
-/* 251 */ _CFFI_OP(_CFFI_OP_ARRAY, 177), // void *[64]
-/* 252 */ (_cffi_opcode_t)(64),
-/* 253 */ _CFFI_OP(_CFFI_OP_POINTER, 158), // void(*)(int)
-/* 254 */ _CFFI_OP(_CFFI_OP_POINTER, 179), // void(*)(void)
-/* 255 */ _CFFI_OP(_CFFI_OP_POINTER, 189), // void(*)(webtorch_settings_t const *)
-/* 256 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
-/* 257 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
-/* 258 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
-/* 259 */ _CFFI_OP(_CFFI_OP_POINTER, 260), // webtorch_cluster_t const *
-/* 260 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_cluster_t
-/* 261 */ _CFFI_OP(_CFFI_OP_POINTER, 262), // webtorch_counters_t *
-/* 262 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_counters_t
-/* 263 */ _CFFI_OP(_CFFI_OP_POINTER, 264), // webtorch_failure_t *
-/* 264 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 27), // webtorch_failure_t
-/* 265 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_form_t
-/* 266 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_gap_t
-/* 267 */ _CFFI_OP(_CFFI_OP_ARRAY, 266), // webtorch_gap_t[32]
-/* 268 */ (_cffi_opcode_t)(32),
-/* 269 */ _CFFI_OP(_CFFI_OP_POINTER, 270), // webtorch_header_t *
-/* 270 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_header_t
-/* 271 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_job_t
-/* 272 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_learned_t
-/* 273 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_net_t
-/* 274 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_params_t
-/* 275 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_part_t
-/* 276 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_peer_t
-/* 277 */ _CFFI_OP(_CFFI_OP_POINTER, 278), // webtorch_reply_t *
-/* 278 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_reply_t
-/* 279 */ _CFFI_OP(_CFFI_OP_POINTER, 280), // webtorch_request_t *
-/* 280 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_request_t
-/* 281 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // webtorch_rows_t
-/* 282 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 16), // webtorch_sample_t
-/* 283 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 17), // webtorch_schema_t
-/* 284 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 18), // webtorch_server_t
-/* 285 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 19), // webtorch_settings_t
-/* 286 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 20), // webtorch_span_t
-/* 287 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 21), // webtorch_spec_t
-/* 288 */ _CFFI_OP(_CFFI_OP_ARRAY, 287), // webtorch_spec_t[32]
-/* 289 */ (_cffi_opcode_t)(32),
-/* 290 */ _CFFI_OP(_CFFI_OP_ARRAY, 287), // webtorch_spec_t[64]
-/* 291 */ (_cffi_opcode_t)(64),
-/* 292 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 22), // webtorch_str_t
-/* 293 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 23), // webtorch_text_t
-/* 294 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 24), // webtorch_trace_span_t
-/* 295 */ _CFFI_OP(_CFFI_OP_POINTER, 296), // webtorch_trace_t *
-/* 296 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 25), // webtorch_trace_t
-/* 297 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 26), // webtorch_wanted_t
+/* 189 */ _CFFI_OP(_CFFI_OP_FUNCTION, 266), // void()(void)
+/* 190 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 191 */ _CFFI_OP(_CFFI_OP_FUNCTION, 266), // void()(webtorch_job_t *, int, webtorch_failure_t const *)
+/* 192 */ _CFFI_OP(_CFFI_OP_NOOP, 84),
+/* 193 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 194 */ _CFFI_OP(_CFFI_OP_POINTER, 274), // webtorch_failure_t const *
+/* 195 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 196 */ _CFFI_OP(_CFFI_OP_FUNCTION, 266), // void()(webtorch_rows_t *)
+/* 197 */ _CFFI_OP(_CFFI_OP_POINTER, 291), // webtorch_rows_t *
+/* 198 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 199 */ _CFFI_OP(_CFFI_OP_FUNCTION, 266), // void()(webtorch_settings_t const *)
+/* 200 */ _CFFI_OP(_CFFI_OP_POINTER, 295), // webtorch_settings_t const *
+/* 201 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 202 */ _CFFI_OP(_CFFI_OP_FUNCTION, 197), // webtorch_rows_t *()(webtorch_rows_t const *)
+/* 203 */ _CFFI_OP(_CFFI_OP_POINTER, 291), // webtorch_rows_t const *
+/* 204 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 205 */ _CFFI_OP(_CFFI_OP_POINTER, 20), // char * *
+/* 206 */ _CFFI_OP(_CFFI_OP_ARRAY, 1), // char const *[2]
+/* 207 */ (_cffi_opcode_t)(2),
+/* 208 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
+/* 209 */ _CFFI_OP(_CFFI_OP_ARRAY, 208), // char[16]
+/* 210 */ (_cffi_opcode_t)(16),
+/* 211 */ _CFFI_OP(_CFFI_OP_ARRAY, 219), // char[16][64]
+/* 212 */ (_cffi_opcode_t)(16),
+/* 213 */ _CFFI_OP(_CFFI_OP_ARRAY, 208), // char[256]
+/* 214 */ (_cffi_opcode_t)(256),
+/* 215 */ _CFFI_OP(_CFFI_OP_ARRAY, 219), // char[32][64]
+/* 216 */ (_cffi_opcode_t)(32),
+/* 217 */ _CFFI_OP(_CFFI_OP_ARRAY, 208), // char[512]
+/* 218 */ (_cffi_opcode_t)(512),
+/* 219 */ _CFFI_OP(_CFFI_OP_ARRAY, 208), // char[64]
+/* 220 */ (_cffi_opcode_t)(64),
+/* 221 */ _CFFI_OP(_CFFI_OP_ARRAY, 208), // char[74]
+/* 222 */ (_cffi_opcode_t)(74),
+/* 223 */ _CFFI_OP(_CFFI_OP_ARRAY, 219), // char[8][64]
+/* 224 */ (_cffi_opcode_t)(8),
+/* 225 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 13), // float
+/* 226 */ _CFFI_OP(_CFFI_OP_ARRAY, 225), // float[8]
+/* 227 */ (_cffi_opcode_t)(8),
+/* 228 */ _CFFI_OP(_CFFI_OP_ARRAY, 226), // float[8][8]
+/* 229 */ (_cffi_opcode_t)(8),
+/* 230 */ _CFFI_OP(_CFFI_OP_POINTER, 17), // int(*)(uint32_t, char const *, char *, size_t)
+/* 231 */ _CFFI_OP(_CFFI_OP_POINTER, 29), // int(*)(uint32_t, char const *, webtorch_schema_t *, char *, size_t)
+/* 232 */ _CFFI_OP(_CFFI_OP_POINTER, 46), // int(*)(uint32_t, uint32_t)
+/* 233 */ _CFFI_OP(_CFFI_OP_POINTER, 50), // int(*)(uint32_t, uint32_t, uint32_t, uint32_t, webtorch_batch_t *)
+/* 234 */ _CFFI_OP(_CFFI_OP_POINTER, 66), // int(*)(void)
+/* 235 */ _CFFI_OP(_CFFI_OP_POINTER, 236), // int32_t const *
+/* 236 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 21), // int32_t
+/* 237 */ _CFFI_OP(_CFFI_OP_POINTER, 238), // int64_t const *
+/* 238 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 23), // int64_t
+/* 239 */ _CFFI_OP(_CFFI_OP_ARRAY, 238), // int64_t[10]
+/* 240 */ (_cffi_opcode_t)(10),
+/* 241 */ _CFFI_OP(_CFFI_OP_ARRAY, 238), // int64_t[8]
+/* 242 */ (_cffi_opcode_t)(8),
+/* 243 */ _CFFI_OP(_CFFI_OP_POINTER, 244), // int8_t const *
+/* 244 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 17), // int8_t
+/* 245 */ _CFFI_OP(_CFFI_OP_ARRAY, 2), // size_t[32]
+/* 246 */ (_cffi_opcode_t)(32),
+/* 247 */ _CFFI_OP(_CFFI_OP_ARRAY, 2), // size_t[64]
+/* 248 */ (_cffi_opcode_t)(64),
+/* 249 */ _CFFI_OP(_CFFI_OP_ARRAY, 9), // uint32_t[2]
+/* 250 */ (_cffi_opcode_t)(2),
+/* 251 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 18), // uint8_t
+/* 252 */ _CFFI_OP(_CFFI_OP_ARRAY, 251), // uint8_t[16]
+/* 253 */ (_cffi_opcode_t)(16),
+/* 254 */ _CFFI_OP(_CFFI_OP_ARRAY, 251), // uint8_t[8]
+/* 255 */ (_cffi_opcode_t)(8),
+/* 256 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 26), // uintptr_t
+/* 257 */ _CFFI_OP(_CFFI_OP_ARRAY, 256), // uintptr_t[32]
+/* 258 */ (_cffi_opcode_t)(32),
+/* 259 */ _CFFI_OP(_CFFI_OP_ARRAY, 187), // void *[32]
+/* 260 */ (_cffi_opcode_t)(32),
+/* 261 */ _CFFI_OP(_CFFI_OP_ARRAY, 187), // void *[64]
+/* 262 */ (_cffi_opcode_t)(64),
+/* 263 */ _CFFI_OP(_CFFI_OP_POINTER, 168), // void(*)(int)
+/* 264 */ _CFFI_OP(_CFFI_OP_POINTER, 189), // void(*)(void)
+/* 265 */ _CFFI_OP(_CFFI_OP_POINTER, 199), // void(*)(webtorch_settings_t const *)
+/* 266 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
+/* 267 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // webtorch_batch_t
+/* 268 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // webtorch_block_t
+/* 269 */ _CFFI_OP(_CFFI_OP_POINTER, 270), // webtorch_cluster_t const *
+/* 270 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // webtorch_cluster_t
+/* 271 */ _CFFI_OP(_CFFI_OP_POINTER, 272), // webtorch_counters_t *
+/* 272 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // webtorch_counters_t
+/* 273 */ _CFFI_OP(_CFFI_OP_POINTER, 274), // webtorch_failure_t *
+/* 274 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 27), // webtorch_failure_t
+/* 275 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // webtorch_form_t
+/* 276 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // webtorch_gap_t
+/* 277 */ _CFFI_OP(_CFFI_OP_ARRAY, 276), // webtorch_gap_t[32]
+/* 278 */ (_cffi_opcode_t)(32),
+/* 279 */ _CFFI_OP(_CFFI_OP_POINTER, 280), // webtorch_header_t *
+/* 280 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // webtorch_header_t
+/* 281 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // webtorch_job_t
+/* 282 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // webtorch_learned_t
+/* 283 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // webtorch_net_t
+/* 284 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // webtorch_params_t
+/* 285 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // webtorch_part_t
+/* 286 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // webtorch_peer_t
+/* 287 */ _CFFI_OP(_CFFI_OP_POINTER, 288), // webtorch_reply_t *
+/* 288 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // webtorch_reply_t
+/* 289 */ _CFFI_OP(_CFFI_OP_POINTER, 290), // webtorch_request_t *
+/* 290 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // webtorch_request_t
+/* 291 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // webtorch_rows_t
+/* 292 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 16), // webtorch_sample_t
+/* 293 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 17), // webtorch_schema_t
+/* 294 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 18), // webtorch_server_t
+/* 295 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 19), // webtorch_settings_t
+/* 296 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 20), // webtorch_span_t
+/* 297 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 21), // webtorch_spec_t
+/* 298 */ _CFFI_OP(_CFFI_OP_ARRAY, 297), // webtorch_spec_t[32]
+/* 299 */ (_cffi_opcode_t)(32),
+/* 300 */ _CFFI_OP(_CFFI_OP_ARRAY, 297), // webtorch_spec_t[64]
+/* 301 */ (_cffi_opcode_t)(64),
+/* 302 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 22), // webtorch_str_t
+/* 303 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 23), // webtorch_text_t
+/* 304 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 24), // webtorch_trace_span_t
+/* 305 */ _CFFI_OP(_CFFI_OP_POINTER, 306), // webtorch_trace_t *
+/* 306 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 25), // webtorch_trace_t
+/* 307 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 26), // webtorch_wanted_t
 };
 
 _CFFI_UNUSED_FN
@@ -1608,6 +1618,8 @@ static void _cffi_checkfld_typedef_webtorch_cluster_t(webtorch_cluster_t *p)
   (void)((p->outer) | 0);  /* check that 'webtorch_cluster_t.outer' is an integer */
   { double *tmp = &p->rate; (void)tmp; }
   { double *tmp = &p->momentum; (void)tmp; }
+  (void)((p->rollout) | 0);  /* check that 'webtorch_cluster_t.rollout' is an integer */
+  (void)((p->pause) | 0);  /* check that 'webtorch_cluster_t.pause' is an integer */
   (void)((p->nsecrets) | 0);  /* check that 'webtorch_cluster_t.nsecrets' is an integer */
   { uint32_t(*tmp)[2] = &p->secret_len; (void)tmp; }
   { char const *(*tmp)[2] = &p->secret; (void)tmp; }
@@ -3116,10 +3128,10 @@ _cffi_f_ngx_webtorch_buffer_free(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(177), arg0, (char **)&x0);
+      _cffi_type(187), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(177), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(187), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3303,10 +3315,10 @@ _cffi_f_ngx_webtorch_fail(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(184), arg2, (char **)&x2);
+      _cffi_type(194), arg2, (char **)&x2);
   if (datasize != 0) {
     x2 = ((size_t)datasize) <= 640 ? (webtorch_failure_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(184), arg2, (char **)&x2,
+    if (_cffi_convert_array_argument(_cffi_type(194), arg2, (char **)&x2,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3664,6 +3676,130 @@ _cffi_f_ngx_webtorch_metrics_open(PyObject *self, PyObject *args)
 #  define _cffi_f_ngx_webtorch_metrics_open _cffi_d_ngx_webtorch_metrics_open
 #endif
 
+static void _cffi_d_ngx_webtorch_metrics_sum_answers(char const * x0, uint64_t * x1, uint64_t * x2)
+{
+  ngx_webtorch_metrics_sum_answers(x0, x1, x2);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_metrics_sum_answers(PyObject *self, PyObject *args)
+{
+  char const * x0;
+  uint64_t * x1;
+  uint64_t * x2;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  PyObject *arg0;
+  PyObject *arg1;
+  PyObject *arg2;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_metrics_sum_answers", 3, 3, &arg0, &arg1, &arg2))
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(1), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(1), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(111), arg1, (char **)&x1);
+  if (datasize != 0) {
+    x1 = ((size_t)datasize) <= 640 ? (uint64_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(111), arg1, (char **)&x1,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(111), arg2, (char **)&x2);
+  if (datasize != 0) {
+    x2 = ((size_t)datasize) <= 640 ? (uint64_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(111), arg2, (char **)&x2,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_metrics_sum_answers(x0, x1, x2); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_metrics_sum_answers _cffi_d_ngx_webtorch_metrics_sum_answers
+#endif
+
+static void _cffi_d_ngx_webtorch_metrics_sum_losses(char const * x0, uint64_t * x1, double * x2)
+{
+  ngx_webtorch_metrics_sum_losses(x0, x1, x2);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_metrics_sum_losses(PyObject *self, PyObject *args)
+{
+  char const * x0;
+  uint64_t * x1;
+  double * x2;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  PyObject *arg0;
+  PyObject *arg1;
+  PyObject *arg2;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_metrics_sum_losses", 3, 3, &arg0, &arg1, &arg2))
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(1), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(1), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(111), arg1, (char **)&x1);
+  if (datasize != 0) {
+    x1 = ((size_t)datasize) <= 640 ? (uint64_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(111), arg1, (char **)&x1,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(161), arg2, (char **)&x2);
+  if (datasize != 0) {
+    x2 = ((size_t)datasize) <= 640 ? (double *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(161), arg2, (char **)&x2,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_metrics_sum_losses(x0, x1, x2); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_metrics_sum_losses _cffi_d_ngx_webtorch_metrics_sum_losses
+#endif
+
 static void _cffi_d_ngx_webtorch_native_clear(uint32_t x0)
 {
   ngx_webtorch_native_clear(x0);
@@ -3862,10 +3998,10 @@ _cffi_f_ngx_webtorch_release(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(177), arg0, (char **)&x0);
+      _cffi_type(187), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(177), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(187), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -4236,10 +4372,10 @@ _cffi_f_ngx_webtorch_rows_cancel(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(187), arg0, (char **)&x0);
+      _cffi_type(197), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(187), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(197), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -4346,10 +4482,10 @@ _cffi_f_ngx_webtorch_rows_free(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(187), arg0, (char **)&x0);
+      _cffi_type(197), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(187), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(197), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -4443,10 +4579,10 @@ _cffi_f_ngx_webtorch_rows_post(PyObject *self, PyObject *arg0)
   PyObject *pyresult;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(193), arg0, (char **)&x0);
+      _cffi_type(203), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(193), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(203), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -4458,7 +4594,7 @@ _cffi_f_ngx_webtorch_rows_post(PyObject *self, PyObject *arg0)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(187));
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(197));
   if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
   return pyresult;
 }
@@ -4503,10 +4639,10 @@ _cffi_f_ngx_webtorch_rows_wait(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(187), arg0, (char **)&x0);
+      _cffi_type(197), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (webtorch_rows_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(187), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(197), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -6015,7 +6151,7 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "ngx_webtorch_async_begin", (void *)_cffi_f_ngx_webtorch_async_begin, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 66), (void *)_cffi_d_ngx_webtorch_async_begin },
   { "ngx_webtorch_async_cancelled", (void *)_cffi_f_ngx_webtorch_async_cancelled, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 130), (void *)_cffi_d_ngx_webtorch_async_cancelled },
   { "ngx_webtorch_async_done", (void *)_cffi_f_ngx_webtorch_async_done, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 68), (void *)_cffi_d_ngx_webtorch_async_done },
-  { "ngx_webtorch_async_flush", (void *)_cffi_f_ngx_webtorch_async_flush, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 179), (void *)_cffi_d_ngx_webtorch_async_flush },
+  { "ngx_webtorch_async_flush", (void *)_cffi_f_ngx_webtorch_async_flush, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 189), (void *)_cffi_d_ngx_webtorch_async_flush },
   { "ngx_webtorch_async_take", (void *)_cffi_f_ngx_webtorch_async_take, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 130), (void *)_cffi_d_ngx_webtorch_async_take },
   { "ngx_webtorch_balancer_names", (void *)_cffi_f_ngx_webtorch_balancer_names, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 138), (void *)_cffi_d_ngx_webtorch_balancer_names },
   { "ngx_webtorch_balancer_order", (void *)_cffi_f_ngx_webtorch_balancer_order, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 23), (void *)_cffi_d_ngx_webtorch_balancer_order },
@@ -6025,69 +6161,71 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "ngx_webtorch_balancer_scale", (void *)_cffi_f_ngx_webtorch_balancer_scale, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 41), (void *)_cffi_d_ngx_webtorch_balancer_scale },
   { "ngx_webtorch_balancer_servers", (void *)_cffi_f_ngx_webtorch_balancer_servers, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 120), (void *)_cffi_d_ngx_webtorch_balancer_servers },
   { "ngx_webtorch_block_attach", (void *)_cffi_f_ngx_webtorch_block_attach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 99), (void *)_cffi_d_ngx_webtorch_block_attach },
-  { "ngx_webtorch_block_commit", (void *)_cffi_f_ngx_webtorch_block_commit, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 166), (void *)_cffi_d_ngx_webtorch_block_commit },
-  { "ngx_webtorch_block_detach", (void *)_cffi_f_ngx_webtorch_block_detach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 166), (void *)_cffi_d_ngx_webtorch_block_detach },
-  { "ngx_webtorch_block_discard", (void *)_cffi_f_ngx_webtorch_block_discard, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 166), (void *)_cffi_d_ngx_webtorch_block_discard },
-  { "ngx_webtorch_block_ready", (void *)_cffi_f_ngx_webtorch_block_ready, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 166), (void *)_cffi_d_ngx_webtorch_block_ready },
-  { "ngx_webtorch_block_restore", (void *)_cffi_f_ngx_webtorch_block_restore, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 166), (void *)_cffi_d_ngx_webtorch_block_restore },
-  { "ngx_webtorch_block_retire", (void *)_cffi_f_ngx_webtorch_block_retire, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 166), (void *)_cffi_d_ngx_webtorch_block_retire },
-  { "ngx_webtorch_block_snapshot", (void *)_cffi_f_ngx_webtorch_block_snapshot, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 169), (void *)_cffi_d_ngx_webtorch_block_snapshot },
-  { "ngx_webtorch_block_step", (void *)_cffi_f_ngx_webtorch_block_step, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 166), (void *)_cffi_d_ngx_webtorch_block_step },
+  { "ngx_webtorch_block_commit", (void *)_cffi_f_ngx_webtorch_block_commit, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 176), (void *)_cffi_d_ngx_webtorch_block_commit },
+  { "ngx_webtorch_block_detach", (void *)_cffi_f_ngx_webtorch_block_detach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 176), (void *)_cffi_d_ngx_webtorch_block_detach },
+  { "ngx_webtorch_block_discard", (void *)_cffi_f_ngx_webtorch_block_discard, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 176), (void *)_cffi_d_ngx_webtorch_block_discard },
+  { "ngx_webtorch_block_ready", (void *)_cffi_f_ngx_webtorch_block_ready, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 176), (void *)_cffi_d_ngx_webtorch_block_ready },
+  { "ngx_webtorch_block_restore", (void *)_cffi_f_ngx_webtorch_block_restore, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 176), (void *)_cffi_d_ngx_webtorch_block_restore },
+  { "ngx_webtorch_block_retire", (void *)_cffi_f_ngx_webtorch_block_retire, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 176), (void *)_cffi_d_ngx_webtorch_block_retire },
+  { "ngx_webtorch_block_snapshot", (void *)_cffi_f_ngx_webtorch_block_snapshot, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 179), (void *)_cffi_d_ngx_webtorch_block_snapshot },
+  { "ngx_webtorch_block_step", (void *)_cffi_f_ngx_webtorch_block_step, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 176), (void *)_cffi_d_ngx_webtorch_block_step },
   { "ngx_webtorch_block_strict", (void *)_cffi_f_ngx_webtorch_block_strict, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 14), (void *)_cffi_d_ngx_webtorch_block_strict },
-  { "ngx_webtorch_block_supersede", (void *)_cffi_f_ngx_webtorch_block_supersede, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 169), (void *)_cffi_d_ngx_webtorch_block_supersede },
-  { "ngx_webtorch_buffer_free", (void *)_cffi_f_ngx_webtorch_buffer_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 176), (void *)_cffi_d_ngx_webtorch_buffer_free },
+  { "ngx_webtorch_block_supersede", (void *)_cffi_f_ngx_webtorch_block_supersede, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 179), (void *)_cffi_d_ngx_webtorch_block_supersede },
+  { "ngx_webtorch_buffer_free", (void *)_cffi_f_ngx_webtorch_buffer_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 186), (void *)_cffi_d_ngx_webtorch_buffer_free },
   { "ngx_webtorch_choice_set", (void *)_cffi_f_ngx_webtorch_choice_set, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 7), (void *)_cffi_d_ngx_webtorch_choice_set },
   { "ngx_webtorch_drain_get", (void *)_cffi_f_ngx_webtorch_drain_get, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 66), (void *)_cffi_d_ngx_webtorch_drain_get },
   { "ngx_webtorch_drain_set", (void *)_cffi_f_ngx_webtorch_drain_set, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 11), (void *)_cffi_d_ngx_webtorch_drain_set },
   { "ngx_webtorch_exiting", (void *)_cffi_f_ngx_webtorch_exiting, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 66), (void *)_cffi_d_ngx_webtorch_exiting },
-  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 181), (void *)_cffi_d_ngx_webtorch_fail },
+  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 191), (void *)_cffi_d_ngx_webtorch_fail },
   { "ngx_webtorch_form_decode", (void *)_cffi_f_ngx_webtorch_form_decode, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 104), (void *)_cffi_d_ngx_webtorch_form_decode },
   { "ngx_webtorch_form_open", (void *)_cffi_f_ngx_webtorch_form_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 71), (void *)_cffi_d_ngx_webtorch_form_open },
   { "ngx_webtorch_form_read", (void *)_cffi_f_ngx_webtorch_form_read, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 78), (void *)_cffi_d_ngx_webtorch_form_read },
-  { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 161), (void *)_cffi_d_ngx_webtorch_log },
+  { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 171), (void *)_cffi_d_ngx_webtorch_log },
   { "ngx_webtorch_metrics_open", (void *)_cffi_f_ngx_webtorch_metrics_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 146), (void *)_cffi_d_ngx_webtorch_metrics_open },
-  { "ngx_webtorch_native_clear", (void *)_cffi_f_ngx_webtorch_native_clear, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 166), (void *)_cffi_d_ngx_webtorch_native_clear },
+  { "ngx_webtorch_metrics_sum_answers", (void *)_cffi_f_ngx_webtorch_metrics_sum_answers, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 163), (void *)_cffi_d_ngx_webtorch_metrics_sum_answers },
+  { "ngx_webtorch_metrics_sum_losses", (void *)_cffi_f_ngx_webtorch_metrics_sum_losses, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 158), (void *)_cffi_d_ngx_webtorch_metrics_sum_losses },
+  { "ngx_webtorch_native_clear", (void *)_cffi_f_ngx_webtorch_native_clear, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 176), (void *)_cffi_d_ngx_webtorch_native_clear },
   { "ngx_webtorch_native_set", (void *)_cffi_f_ngx_webtorch_native_set, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 57), (void *)_cffi_d_ngx_webtorch_native_set },
   { "ngx_webtorch_native_use", (void *)_cffi_f_ngx_webtorch_native_use, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 46), (void *)_cffi_d_ngx_webtorch_native_use },
   { "ngx_webtorch_orders_behind", (void *)_cffi_f_ngx_webtorch_orders_behind, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 125), (void *)_cffi_d_ngx_webtorch_orders_behind },
-  { "ngx_webtorch_orders_followed", (void *)_cffi_f_ngx_webtorch_orders_followed, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 173), (void *)_cffi_d_ngx_webtorch_orders_followed },
-  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 224), (void *)ngx_webtorch_py_exit },
-  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 255), (void *)ngx_webtorch_py_init },
-  { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 222), (void *)ngx_webtorch_py_learn },
-  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 221), (void *)ngx_webtorch_py_load },
-  { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 220), (void *)ngx_webtorch_py_policy },
-  { "ngx_webtorch_py_refresh_models", (void *)&_cffi_externpy__ngx_webtorch_py_refresh_models, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 224), (void *)ngx_webtorch_py_refresh_models },
-  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 223), (void *)ngx_webtorch_py_run },
-  { "ngx_webtorch_py_run_watched", (void *)&_cffi_externpy__ngx_webtorch_py_run_watched, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 223), (void *)ngx_webtorch_py_run_watched },
-  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 254), (void *)ngx_webtorch_py_start },
-  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 253), (void *)ngx_webtorch_py_thread },
-  { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 176), (void *)_cffi_d_ngx_webtorch_release },
+  { "ngx_webtorch_orders_followed", (void *)_cffi_f_ngx_webtorch_orders_followed, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 183), (void *)_cffi_d_ngx_webtorch_orders_followed },
+  { "ngx_webtorch_py_exit", (void *)&_cffi_externpy__ngx_webtorch_py_exit, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 234), (void *)ngx_webtorch_py_exit },
+  { "ngx_webtorch_py_init", (void *)&_cffi_externpy__ngx_webtorch_py_init, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 265), (void *)ngx_webtorch_py_init },
+  { "ngx_webtorch_py_learn", (void *)&_cffi_externpy__ngx_webtorch_py_learn, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 232), (void *)ngx_webtorch_py_learn },
+  { "ngx_webtorch_py_load", (void *)&_cffi_externpy__ngx_webtorch_py_load, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 231), (void *)ngx_webtorch_py_load },
+  { "ngx_webtorch_py_policy", (void *)&_cffi_externpy__ngx_webtorch_py_policy, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 230), (void *)ngx_webtorch_py_policy },
+  { "ngx_webtorch_py_refresh_models", (void *)&_cffi_externpy__ngx_webtorch_py_refresh_models, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 234), (void *)ngx_webtorch_py_refresh_models },
+  { "ngx_webtorch_py_run", (void *)&_cffi_externpy__ngx_webtorch_py_run, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 233), (void *)ngx_webtorch_py_run },
+  { "ngx_webtorch_py_run_watched", (void *)&_cffi_externpy__ngx_webtorch_py_run_watched, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 233), (void *)ngx_webtorch_py_run_watched },
+  { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 264), (void *)ngx_webtorch_py_start },
+  { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 263), (void *)ngx_webtorch_py_thread },
+  { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 186), (void *)_cffi_d_ngx_webtorch_release },
   { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 95), (void *)_cffi_d_ngx_webtorch_reply },
   { "ngx_webtorch_reply_body", (void *)_cffi_f_ngx_webtorch_reply_body, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 88), (void *)_cffi_d_ngx_webtorch_reply_body },
   { "ngx_webtorch_reply_item", (void *)_cffi_f_ngx_webtorch_reply_item, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 83), (void *)_cffi_d_ngx_webtorch_reply_item },
   { "ngx_webtorch_retire", (void *)_cffi_f_ngx_webtorch_retire, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 154), (void *)_cffi_d_ngx_webtorch_retire },
   { "ngx_webtorch_rounds_elect", (void *)_cffi_f_ngx_webtorch_rounds_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 66), (void *)_cffi_d_ngx_webtorch_rounds_elect },
-  { "ngx_webtorch_rounds_join", (void *)_cffi_f_ngx_webtorch_rounds_join, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 158), (void *)_cffi_d_ngx_webtorch_rounds_join },
+  { "ngx_webtorch_rounds_join", (void *)_cffi_f_ngx_webtorch_rounds_join, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 168), (void *)_cffi_d_ngx_webtorch_rounds_join },
   { "ngx_webtorch_rounds_last", (void *)_cffi_f_ngx_webtorch_rounds_last, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 66), (void *)_cffi_d_ngx_webtorch_rounds_last },
-  { "ngx_webtorch_rounds_resign", (void *)_cffi_f_ngx_webtorch_rounds_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 179), (void *)_cffi_d_ngx_webtorch_rounds_resign },
-  { "ngx_webtorch_rows_cancel", (void *)_cffi_f_ngx_webtorch_rows_cancel, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 186), (void *)_cffi_d_ngx_webtorch_rows_cancel },
+  { "ngx_webtorch_rounds_resign", (void *)_cffi_f_ngx_webtorch_rounds_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 189), (void *)_cffi_d_ngx_webtorch_rounds_resign },
+  { "ngx_webtorch_rows_cancel", (void *)_cffi_f_ngx_webtorch_rows_cancel, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 196), (void *)_cffi_d_ngx_webtorch_rows_cancel },
   { "ngx_webtorch_rows_direct", (void *)_cffi_f_ngx_webtorch_rows_direct, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 66), (void *)_cffi_d_ngx_webtorch_rows_direct },
   { "ngx_webtorch_rows_finished", (void *)_cffi_f_ngx_webtorch_rows_finished, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 134), (void *)_cffi_d_ngx_webtorch_rows_finished },
-  { "ngx_webtorch_rows_free", (void *)_cffi_f_ngx_webtorch_rows_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 186), (void *)_cffi_d_ngx_webtorch_rows_free },
+  { "ngx_webtorch_rows_free", (void *)_cffi_f_ngx_webtorch_rows_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 196), (void *)_cffi_d_ngx_webtorch_rows_free },
   { "ngx_webtorch_rows_make", (void *)_cffi_f_ngx_webtorch_rows_make, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 36), (void *)_cffi_d_ngx_webtorch_rows_make },
-  { "ngx_webtorch_rows_post", (void *)_cffi_f_ngx_webtorch_rows_post, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 192), (void *)_cffi_d_ngx_webtorch_rows_post },
-  { "ngx_webtorch_rows_post_gathered", (void *)_cffi_f_ngx_webtorch_rows_post_gathered, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 179), (void *)_cffi_d_ngx_webtorch_rows_post_gathered },
-  { "ngx_webtorch_rows_wait", (void *)_cffi_f_ngx_webtorch_rows_wait, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 186), (void *)_cffi_d_ngx_webtorch_rows_wait },
+  { "ngx_webtorch_rows_post", (void *)_cffi_f_ngx_webtorch_rows_post, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 202), (void *)_cffi_d_ngx_webtorch_rows_post },
+  { "ngx_webtorch_rows_post_gathered", (void *)_cffi_f_ngx_webtorch_rows_post_gathered, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 189), (void *)_cffi_d_ngx_webtorch_rows_post_gathered },
+  { "ngx_webtorch_rows_wait", (void *)_cffi_f_ngx_webtorch_rows_wait, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 196), (void *)_cffi_d_ngx_webtorch_rows_wait },
   { "ngx_webtorch_saver_elect", (void *)_cffi_f_ngx_webtorch_saver_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 66), (void *)_cffi_d_ngx_webtorch_saver_elect },
-  { "ngx_webtorch_saver_resign", (void *)_cffi_f_ngx_webtorch_saver_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 179), (void *)_cffi_d_ngx_webtorch_saver_resign },
-  { "ngx_webtorch_spans_stop", (void *)_cffi_f_ngx_webtorch_spans_stop, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 179), (void *)_cffi_d_ngx_webtorch_spans_stop },
+  { "ngx_webtorch_saver_resign", (void *)_cffi_f_ngx_webtorch_saver_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 189), (void *)_cffi_d_ngx_webtorch_saver_resign },
+  { "ngx_webtorch_spans_stop", (void *)_cffi_f_ngx_webtorch_spans_stop, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 189), (void *)_cffi_d_ngx_webtorch_spans_stop },
   { "ngx_webtorch_spans_take", (void *)_cffi_f_ngx_webtorch_spans_take, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 142), (void *)_cffi_d_ngx_webtorch_spans_take },
   { "ngx_webtorch_split_reward", (void *)_cffi_f_ngx_webtorch_split_reward, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 0), (void *)_cffi_d_ngx_webtorch_split_reward },
-  { "ngx_webtorch_training_lock", (void *)_cffi_f_ngx_webtorch_training_lock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 179), (void *)_cffi_d_ngx_webtorch_training_lock },
-  { "ngx_webtorch_training_unlock", (void *)_cffi_f_ngx_webtorch_training_unlock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 179), (void *)_cffi_d_ngx_webtorch_training_unlock },
-  { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 179), (void *)_cffi_d_ngx_webtorch_trim },
+  { "ngx_webtorch_training_lock", (void *)_cffi_f_ngx_webtorch_training_lock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 189), (void *)_cffi_d_ngx_webtorch_training_lock },
+  { "ngx_webtorch_training_unlock", (void *)_cffi_f_ngx_webtorch_training_unlock, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 189), (void *)_cffi_d_ngx_webtorch_training_unlock },
+  { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 189), (void *)_cffi_d_ngx_webtorch_trim },
   { "ngx_webtorch_uploader_elect", (void *)_cffi_f_ngx_webtorch_uploader_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 66), (void *)_cffi_d_ngx_webtorch_uploader_elect },
-  { "ngx_webtorch_uploader_resign", (void *)_cffi_f_ngx_webtorch_uploader_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 179), (void *)_cffi_d_ngx_webtorch_uploader_resign },
+  { "ngx_webtorch_uploader_resign", (void *)_cffi_f_ngx_webtorch_uploader_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 189), (void *)_cffi_d_ngx_webtorch_uploader_resign },
   { "ngx_webtorch_zone_exists", (void *)_cffi_f_ngx_webtorch_zone_exists, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 66), (void *)_cffi_d_ngx_webtorch_zone_exists },
 };
 
@@ -6121,13 +6259,13 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 84) },
   { "inputs", offsetof(webtorch_batch_t, inputs),
               sizeof(((webtorch_batch_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 251) },
+              _CFFI_OP(_CFFI_OP_NOOP, 261) },
   { "allocated", offsetof(webtorch_batch_t, allocated),
                  sizeof(((webtorch_batch_t *)0)->allocated),
-                 _CFFI_OP(_CFFI_OP_NOOP, 237) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 247) },
   { "outputs", offsetof(webtorch_batch_t, outputs),
                sizeof(((webtorch_batch_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 247) },
+               _CFFI_OP(_CFFI_OP_NOOP, 257) },
   { "text", offsetof(webtorch_batch_t, text),
             sizeof(((webtorch_batch_t *)0)->text),
             _CFFI_OP(_CFFI_OP_NOOP, 20) },
@@ -6136,16 +6274,16 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "sizes", offsetof(webtorch_batch_t, sizes),
              sizeof(((webtorch_batch_t *)0)->sizes),
-             _CFFI_OP(_CFFI_OP_NOOP, 229) },
+             _CFFI_OP(_CFFI_OP_NOOP, 239) },
   { "watch", offsetof(webtorch_batch_t, watch),
              sizeof(((webtorch_batch_t *)0)->watch),
              _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "steps", offsetof(webtorch_batch_t, steps),
              sizeof(((webtorch_batch_t *)0)->steps),
-             _CFFI_OP(_CFFI_OP_NOOP, 209) },
+             _CFFI_OP(_CFFI_OP_NOOP, 219) },
   { "versions", offsetof(webtorch_batch_t, versions),
                 sizeof(((webtorch_batch_t *)0)->versions),
-                _CFFI_OP(_CFFI_OP_NOOP, 209) },
+                _CFFI_OP(_CFFI_OP_NOOP, 219) },
   { "id", offsetof(webtorch_block_t, id),
           sizeof(((webtorch_block_t *)0)->id),
           _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -6160,7 +6298,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "counters", offsetof(webtorch_block_t, counters),
                 sizeof(((webtorch_block_t *)0)->counters),
-                _CFFI_OP(_CFFI_OP_NOOP, 261) },
+                _CFFI_OP(_CFFI_OP_NOOP, 271) },
   { "old_layout", offsetof(webtorch_block_t, old_layout),
                   sizeof(((webtorch_block_t *)0)->old_layout),
                   _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -6172,7 +6310,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 20) },
   { "old_counters", offsetof(webtorch_block_t, old_counters),
                     sizeof(((webtorch_block_t *)0)->old_counters),
-                    _CFFI_OP(_CFFI_OP_NOOP, 261) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 271) },
   { "name", offsetof(webtorch_cluster_t, name),
             sizeof(((webtorch_cluster_t *)0)->name),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -6199,25 +6337,31 @@ static const struct _cffi_field_s _cffi_fields[] = {
                _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "compress", offsetof(webtorch_cluster_t, compress),
                 sizeof(((webtorch_cluster_t *)0)->compress),
-                _CFFI_OP(_CFFI_OP_NOOP, 226) },
+                _CFFI_OP(_CFFI_OP_NOOP, 236) },
   { "outer", offsetof(webtorch_cluster_t, outer),
              sizeof(((webtorch_cluster_t *)0)->outer),
-             _CFFI_OP(_CFFI_OP_NOOP, 226) },
+             _CFFI_OP(_CFFI_OP_NOOP, 236) },
   { "rate", offsetof(webtorch_cluster_t, rate),
             sizeof(((webtorch_cluster_t *)0)->rate),
             _CFFI_OP(_CFFI_OP_NOOP, 5) },
   { "momentum", offsetof(webtorch_cluster_t, momentum),
                 sizeof(((webtorch_cluster_t *)0)->momentum),
                 _CFFI_OP(_CFFI_OP_NOOP, 5) },
+  { "rollout", offsetof(webtorch_cluster_t, rollout),
+               sizeof(((webtorch_cluster_t *)0)->rollout),
+               _CFFI_OP(_CFFI_OP_NOOP, 9) },
+  { "pause", offsetof(webtorch_cluster_t, pause),
+             sizeof(((webtorch_cluster_t *)0)->pause),
+             _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "nsecrets", offsetof(webtorch_cluster_t, nsecrets),
                 sizeof(((webtorch_cluster_t *)0)->nsecrets),
                 _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "secret_len", offsetof(webtorch_cluster_t, secret_len),
                   sizeof(((webtorch_cluster_t *)0)->secret_len),
-                  _CFFI_OP(_CFFI_OP_NOOP, 239) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 249) },
   { "secret", offsetof(webtorch_cluster_t, secret),
               sizeof(((webtorch_cluster_t *)0)->secret),
-              _CFFI_OP(_CFFI_OP_NOOP, 196) },
+              _CFFI_OP(_CFFI_OP_NOOP, 206) },
   { "file", offsetof(webtorch_cluster_t, file),
             sizeof(((webtorch_cluster_t *)0)->file),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
@@ -6274,19 +6418,19 @@ static const struct _cffi_field_s _cffi_fields[] = {
                     _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "boundary", offsetof(webtorch_form_t, boundary),
                 sizeof(((webtorch_form_t *)0)->boundary),
-                _CFFI_OP(_CFFI_OP_NOOP, 211) },
+                _CFFI_OP(_CFFI_OP_NOOP, 221) },
   { "charset", offsetof(webtorch_form_t, charset),
                sizeof(((webtorch_form_t *)0)->charset),
-               _CFFI_OP(_CFFI_OP_NOOP, 286) },
+               _CFFI_OP(_CFFI_OP_NOOP, 296) },
   { "status", offsetof(webtorch_form_t, status),
               sizeof(((webtorch_form_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 226) },
+              _CFFI_OP(_CFFI_OP_NOOP, 236) },
   { "code", offsetof(webtorch_form_t, code),
             sizeof(((webtorch_form_t *)0)->code),
             _CFFI_OP(_CFFI_OP_NOOP, 1) },
   { "message", offsetof(webtorch_form_t, message),
                sizeof(((webtorch_form_t *)0)->message),
-               _CFFI_OP(_CFFI_OP_NOOP, 207) },
+               _CFFI_OP(_CFFI_OP_NOOP, 217) },
   { "flags", offsetof(webtorch_gap_t, flags),
              sizeof(((webtorch_gap_t *)0)->flags),
              _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -6298,13 +6442,13 @@ static const struct _cffi_field_s _cffi_fields[] = {
            _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "value", offsetof(webtorch_gap_t, value),
              sizeof(((webtorch_gap_t *)0)->value),
-             _CFFI_OP(_CFFI_OP_NOOP, 203) },
+             _CFFI_OP(_CFFI_OP_NOOP, 213) },
   { "name", offsetof(webtorch_header_t, name),
             sizeof(((webtorch_header_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 292) },
+            _CFFI_OP(_CFFI_OP_NOOP, 302) },
   { "value", offsetof(webtorch_header_t, value),
              sizeof(((webtorch_header_t *)0)->value),
-             _CFFI_OP(_CFFI_OP_NOOP, 292) },
+             _CFFI_OP(_CFFI_OP_NOOP, 302) },
   { "first", offsetof(webtorch_job_t, first),
              sizeof(((webtorch_job_t *)0)->first),
              _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -6313,31 +6457,31 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "status", offsetof(webtorch_job_t, status),
               sizeof(((webtorch_job_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 226) },
+              _CFFI_OP(_CFFI_OP_NOOP, 236) },
   { "expired", offsetof(webtorch_job_t, expired),
                sizeof(((webtorch_job_t *)0)->expired),
                _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "failure", offsetof(webtorch_job_t, failure),
                sizeof(((webtorch_job_t *)0)->failure),
-               _CFFI_OP(_CFFI_OP_NOOP, 263) },
+               _CFFI_OP(_CFFI_OP_NOOP, 273) },
   { "request", offsetof(webtorch_job_t, request),
                sizeof(((webtorch_job_t *)0)->request),
-               _CFFI_OP(_CFFI_OP_NOOP, 279) },
+               _CFFI_OP(_CFFI_OP_NOOP, 289) },
   { "reply", offsetof(webtorch_job_t, reply),
              sizeof(((webtorch_job_t *)0)->reply),
-             _CFFI_OP(_CFFI_OP_NOOP, 277) },
+             _CFFI_OP(_CFFI_OP_NOOP, 287) },
   { "caller", offsetof(webtorch_job_t, caller),
               sizeof(((webtorch_job_t *)0)->caller),
               _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "waiter", offsetof(webtorch_job_t, waiter),
               sizeof(((webtorch_job_t *)0)->waiter),
-              _CFFI_OP(_CFFI_OP_NOOP, 177) },
+              _CFFI_OP(_CFFI_OP_NOOP, 187) },
   { "owner", offsetof(webtorch_job_t, owner),
              sizeof(((webtorch_job_t *)0)->owner),
-             _CFFI_OP(_CFFI_OP_NOOP, 177) },
+             _CFFI_OP(_CFFI_OP_NOOP, 187) },
   { "trace", offsetof(webtorch_job_t, trace),
              sizeof(((webtorch_job_t *)0)->trace),
-             _CFFI_OP(_CFFI_OP_NOOP, 295) },
+             _CFFI_OP(_CFFI_OP_NOOP, 305) },
   { "nfields", offsetof(webtorch_learned_t, nfields),
                sizeof(((webtorch_learned_t *)0)->nfields),
                _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -6349,25 +6493,25 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "fields", offsetof(webtorch_learned_t, fields),
               sizeof(((webtorch_learned_t *)0)->fields),
-              _CFFI_OP(_CFFI_OP_NOOP, 227) },
+              _CFFI_OP(_CFFI_OP_NOOP, 237) },
   { "counts", offsetof(webtorch_learned_t, counts),
               sizeof(((webtorch_learned_t *)0)->counts),
               _CFFI_OP(_CFFI_OP_NOOP, 43) },
   { "locations", offsetof(webtorch_learned_t, locations),
                  sizeof(((webtorch_learned_t *)0)->locations),
-                 _CFFI_OP(_CFFI_OP_NOOP, 227) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 237) },
   { "scores", offsetof(webtorch_learned_t, scores),
               sizeof(((webtorch_learned_t *)0)->scores),
               _CFFI_OP(_CFFI_OP_NOOP, 43) },
   { "marks", offsetof(webtorch_learned_t, marks),
              sizeof(((webtorch_learned_t *)0)->marks),
-             _CFFI_OP(_CFFI_OP_NOOP, 227) },
+             _CFFI_OP(_CFFI_OP_NOOP, 237) },
   { "verdicts", offsetof(webtorch_learned_t, verdicts),
                 sizeof(((webtorch_learned_t *)0)->verdicts),
-                _CFFI_OP(_CFFI_OP_NOOP, 233) },
+                _CFFI_OP(_CFFI_OP_NOOP, 243) },
   { "holders", offsetof(webtorch_learned_t, holders),
                sizeof(((webtorch_learned_t *)0)->holders),
-               _CFFI_OP(_CFFI_OP_NOOP, 227) },
+               _CFFI_OP(_CFFI_OP_NOOP, 237) },
   { "levels", offsetof(webtorch_learned_t, levels),
               sizeof(((webtorch_learned_t *)0)->levels),
               _CFFI_OP(_CFFI_OP_NOOP, 43) },
@@ -6382,10 +6526,10 @@ static const struct _cffi_field_s _cffi_fields[] = {
                _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "shift", offsetof(webtorch_net_t, shift),
              sizeof(((webtorch_net_t *)0)->shift),
-             _CFFI_OP(_CFFI_OP_NOOP, 215) },
+             _CFFI_OP(_CFFI_OP_NOOP, 225) },
   { "known", offsetof(webtorch_net_t, known),
              sizeof(((webtorch_net_t *)0)->known),
-             _CFFI_OP(_CFFI_OP_NOOP, 225) },
+             _CFFI_OP(_CFFI_OP_NOOP, 235) },
   { "table", offsetof(webtorch_net_t, table),
              sizeof(((webtorch_net_t *)0)->table),
              _CFFI_OP(_CFFI_OP_NOOP, 43) },
@@ -6409,49 +6553,49 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "loss", offsetof(webtorch_params_t, loss),
             sizeof(((webtorch_params_t *)0)->loss),
-            _CFFI_OP(_CFFI_OP_NOOP, 215) },
+            _CFFI_OP(_CFFI_OP_NOOP, 225) },
   { "baseline", offsetof(webtorch_params_t, baseline),
                 sizeof(((webtorch_params_t *)0)->baseline),
-                _CFFI_OP(_CFFI_OP_NOOP, 215) },
+                _CFFI_OP(_CFFI_OP_NOOP, 225) },
   { "bias", offsetof(webtorch_params_t, bias),
             sizeof(((webtorch_params_t *)0)->bias),
-            _CFFI_OP(_CFFI_OP_NOOP, 215) },
+            _CFFI_OP(_CFFI_OP_NOOP, 225) },
   { "linear", offsetof(webtorch_params_t, linear),
               sizeof(((webtorch_params_t *)0)->linear),
-              _CFFI_OP(_CFFI_OP_NOOP, 216) },
+              _CFFI_OP(_CFFI_OP_NOOP, 226) },
   { "biases", offsetof(webtorch_params_t, biases),
               sizeof(((webtorch_params_t *)0)->biases),
-              _CFFI_OP(_CFFI_OP_NOOP, 216) },
+              _CFFI_OP(_CFFI_OP_NOOP, 226) },
   { "output", offsetof(webtorch_params_t, output),
               sizeof(((webtorch_params_t *)0)->output),
-              _CFFI_OP(_CFFI_OP_NOOP, 216) },
+              _CFFI_OP(_CFFI_OP_NOOP, 226) },
   { "weights", offsetof(webtorch_params_t, weights),
                sizeof(((webtorch_params_t *)0)->weights),
-               _CFFI_OP(_CFFI_OP_NOOP, 218) },
+               _CFFI_OP(_CFFI_OP_NOOP, 228) },
   { "name", offsetof(webtorch_part_t, name),
             sizeof(((webtorch_part_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 286) },
+            _CFFI_OP(_CFFI_OP_NOOP, 296) },
   { "filename", offsetof(webtorch_part_t, filename),
                 sizeof(((webtorch_part_t *)0)->filename),
-                _CFFI_OP(_CFFI_OP_NOOP, 286) },
+                _CFFI_OP(_CFFI_OP_NOOP, 296) },
   { "content_type", offsetof(webtorch_part_t, content_type),
                     sizeof(((webtorch_part_t *)0)->content_type),
-                    _CFFI_OP(_CFFI_OP_NOOP, 286) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 296) },
   { "headers", offsetof(webtorch_part_t, headers),
                sizeof(((webtorch_part_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 286) },
+               _CFFI_OP(_CFFI_OP_NOOP, 296) },
   { "data", offsetof(webtorch_part_t, data),
             sizeof(((webtorch_part_t *)0)->data),
-            _CFFI_OP(_CFFI_OP_NOOP, 286) },
+            _CFFI_OP(_CFFI_OP_NOOP, 296) },
   { "is_file", offsetof(webtorch_part_t, is_file),
                sizeof(((webtorch_part_t *)0)->is_file),
-               _CFFI_OP(_CFFI_OP_NOOP, 226) },
+               _CFFI_OP(_CFFI_OP_NOOP, 236) },
   { "name", offsetof(webtorch_peer_t, name),
             sizeof(((webtorch_peer_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 209) },
+            _CFFI_OP(_CFFI_OP_NOOP, 219) },
   { "state", offsetof(webtorch_peer_t, state),
              sizeof(((webtorch_peer_t *)0)->state),
-             _CFFI_OP(_CFFI_OP_NOOP, 226) },
+             _CFFI_OP(_CFFI_OP_NOOP, 236) },
   { "backup", offsetof(webtorch_peer_t, backup),
               sizeof(((webtorch_peer_t *)0)->backup),
               _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -6460,7 +6604,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "error", offsetof(webtorch_peer_t, error),
              sizeof(((webtorch_peer_t *)0)->error),
-             _CFFI_OP(_CFFI_OP_NOOP, 215) },
+             _CFFI_OP(_CFFI_OP_NOOP, 225) },
   { "picks", offsetof(webtorch_peer_t, picks),
              sizeof(((webtorch_peer_t *)0)->picks),
              _CFFI_OP(_CFFI_OP_NOOP, 126) },
@@ -6469,28 +6613,28 @@ static const struct _cffi_field_s _cffi_fields[] = {
                  _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "status", offsetof(webtorch_reply_t, status),
               sizeof(((webtorch_reply_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 226) },
+              _CFFI_OP(_CFFI_OP_NOOP, 236) },
   { "content_type", offsetof(webtorch_reply_t, content_type),
                     sizeof(((webtorch_reply_t *)0)->content_type),
-                    _CFFI_OP(_CFFI_OP_NOOP, 292) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 302) },
   { "body", offsetof(webtorch_reply_t, body),
             sizeof(((webtorch_reply_t *)0)->body),
-            _CFFI_OP(_CFFI_OP_NOOP, 292) },
+            _CFFI_OP(_CFFI_OP_NOOP, 302) },
   { "nheaders", offsetof(webtorch_reply_t, nheaders),
                 sizeof(((webtorch_reply_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "headers", offsetof(webtorch_reply_t, headers),
                sizeof(((webtorch_reply_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 269) },
+               _CFFI_OP(_CFFI_OP_NOOP, 279) },
   { "tensor", offsetof(webtorch_reply_t, tensor),
               sizeof(((webtorch_reply_t *)0)->tensor),
-              _CFFI_OP(_CFFI_OP_NOOP, 287) },
+              _CFFI_OP(_CFFI_OP_NOOP, 297) },
   { "file", offsetof(webtorch_reply_t, file),
             sizeof(((webtorch_reply_t *)0)->file),
-            _CFFI_OP(_CFFI_OP_NOOP, 292) },
+            _CFFI_OP(_CFFI_OP_NOOP, 302) },
   { "redirect", offsetof(webtorch_reply_t, redirect),
                 sizeof(((webtorch_reply_t *)0)->redirect),
-                _CFFI_OP(_CFFI_OP_NOOP, 292) },
+                _CFFI_OP(_CFFI_OP_NOOP, 302) },
   { "more", offsetof(webtorch_reply_t, more),
             sizeof(((webtorch_reply_t *)0)->more),
             _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -6505,7 +6649,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 20) },
   { "shared", offsetof(webtorch_request_t, shared),
               sizeof(((webtorch_request_t *)0)->shared),
-              _CFFI_OP(_CFFI_OP_NOOP, 177) },
+              _CFFI_OP(_CFFI_OP_NOOP, 187) },
   { "method", offsetof(webtorch_request_t, method),
               sizeof(((webtorch_request_t *)0)->method),
               _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -6556,10 +6700,10 @@ static const struct _cffi_field_s _cffi_fields[] = {
                _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "inputs", offsetof(webtorch_rows_t, inputs),
               sizeof(((webtorch_rows_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 249) },
+              _CFFI_OP(_CFFI_OP_NOOP, 259) },
   { "input_size", offsetof(webtorch_rows_t, input_size),
                   sizeof(((webtorch_rows_t *)0)->input_size),
-                  _CFFI_OP(_CFFI_OP_NOOP, 235) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 245) },
   { "text", offsetof(webtorch_rows_t, text),
             sizeof(((webtorch_rows_t *)0)->text),
             _CFFI_OP(_CFFI_OP_NOOP, 20) },
@@ -6568,13 +6712,13 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "sizes", offsetof(webtorch_rows_t, sizes),
              sizeof(((webtorch_rows_t *)0)->sizes),
-             _CFFI_OP(_CFFI_OP_NOOP, 231) },
+             _CFFI_OP(_CFFI_OP_NOOP, 241) },
   { "choice", offsetof(webtorch_rows_t, choice),
               sizeof(((webtorch_rows_t *)0)->choice),
               _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "status", offsetof(webtorch_rows_t, status),
               sizeof(((webtorch_rows_t *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 226) },
+              _CFFI_OP(_CFFI_OP_NOOP, 236) },
   { "result", offsetof(webtorch_rows_t, result),
               sizeof(((webtorch_rows_t *)0)->result),
               _CFFI_OP(_CFFI_OP_NOOP, 20) },
@@ -6583,46 +6727,46 @@ static const struct _cffi_field_s _cffi_fields[] = {
                   _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "output_at", offsetof(webtorch_rows_t, output_at),
                  sizeof(((webtorch_rows_t *)0)->output_at),
-                 _CFFI_OP(_CFFI_OP_NOOP, 235) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 245) },
   { "output_size", offsetof(webtorch_rows_t, output_size),
                    sizeof(((webtorch_rows_t *)0)->output_size),
-                   _CFFI_OP(_CFFI_OP_NOOP, 235) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 245) },
   { "text_at", offsetof(webtorch_rows_t, text_at),
                sizeof(((webtorch_rows_t *)0)->text_at),
                _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "failure", offsetof(webtorch_rows_t, failure),
                sizeof(((webtorch_rows_t *)0)->failure),
-               _CFFI_OP(_CFFI_OP_NOOP, 263) },
+               _CFFI_OP(_CFFI_OP_NOOP, 273) },
   { "server", offsetof(webtorch_sample_t, server),
               sizeof(((webtorch_sample_t *)0)->server),
               _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "outcome", offsetof(webtorch_sample_t, outcome),
                sizeof(((webtorch_sample_t *)0)->outcome),
-               _CFFI_OP(_CFFI_OP_NOOP, 226) },
+               _CFFI_OP(_CFFI_OP_NOOP, 236) },
   { "latency", offsetof(webtorch_sample_t, latency),
                sizeof(((webtorch_sample_t *)0)->latency),
-               _CFFI_OP(_CFFI_OP_NOOP, 215) },
+               _CFFI_OP(_CFFI_OP_NOOP, 225) },
   { "expected", offsetof(webtorch_sample_t, expected),
                 sizeof(((webtorch_sample_t *)0)->expected),
-                _CFFI_OP(_CFFI_OP_NOOP, 215) },
+                _CFFI_OP(_CFFI_OP_NOOP, 225) },
   { "features", offsetof(webtorch_sample_t, features),
                 sizeof(((webtorch_sample_t *)0)->features),
-                _CFFI_OP(_CFFI_OP_NOOP, 216) },
+                _CFFI_OP(_CFFI_OP_NOOP, 226) },
   { "kind", offsetof(webtorch_schema_t, kind),
             sizeof(((webtorch_schema_t *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 226) },
+            _CFFI_OP(_CFFI_OP_NOOP, 236) },
   { "batched", offsetof(webtorch_schema_t, batched),
                sizeof(((webtorch_schema_t *)0)->batched),
-               _CFFI_OP(_CFFI_OP_NOOP, 226) },
+               _CFFI_OP(_CFFI_OP_NOOP, 236) },
   { "waits", offsetof(webtorch_schema_t, waits),
              sizeof(((webtorch_schema_t *)0)->waits),
-             _CFFI_OP(_CFFI_OP_NOOP, 226) },
+             _CFFI_OP(_CFFI_OP_NOOP, 236) },
   { "coroutine", offsetof(webtorch_schema_t, coroutine),
                  sizeof(((webtorch_schema_t *)0)->coroutine),
-                 _CFFI_OP(_CFFI_OP_NOOP, 226) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 236) },
   { "native", offsetof(webtorch_schema_t, native),
               sizeof(((webtorch_schema_t *)0)->native),
-              _CFFI_OP(_CFFI_OP_NOOP, 226) },
+              _CFFI_OP(_CFFI_OP_NOOP, 236) },
   { "threads", offsetof(webtorch_schema_t, threads),
                sizeof(((webtorch_schema_t *)0)->threads),
                _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -6637,10 +6781,10 @@ static const struct _cffi_field_s _cffi_fields[] = {
                 _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "inputs", offsetof(webtorch_schema_t, inputs),
               sizeof(((webtorch_schema_t *)0)->inputs),
-              _CFFI_OP(_CFFI_OP_NOOP, 290) },
+              _CFFI_OP(_CFFI_OP_NOOP, 300) },
   { "outputs", offsetof(webtorch_schema_t, outputs),
                sizeof(((webtorch_schema_t *)0)->outputs),
-               _CFFI_OP(_CFFI_OP_NOOP, 288) },
+               _CFFI_OP(_CFFI_OP_NOOP, 298) },
   { "input_strings", offsetof(webtorch_schema_t, input_strings),
                      sizeof(((webtorch_schema_t *)0)->input_strings),
                      _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -6655,7 +6799,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "axes", offsetof(webtorch_schema_t, axes),
             sizeof(((webtorch_schema_t *)0)->axes),
-            _CFFI_OP(_CFFI_OP_NOOP, 213) },
+            _CFFI_OP(_CFFI_OP_NOOP, 223) },
   { "stream", offsetof(webtorch_schema_t, stream),
               sizeof(((webtorch_schema_t *)0)->stream),
               _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -6667,13 +6811,13 @@ static const struct _cffi_field_s _cffi_fields[] = {
              _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "vars", offsetof(webtorch_schema_t, vars),
             sizeof(((webtorch_schema_t *)0)->vars),
-            _CFFI_OP(_CFFI_OP_NOOP, 205) },
+            _CFFI_OP(_CFFI_OP_NOOP, 215) },
   { "ncaptures", offsetof(webtorch_schema_t, ncaptures),
                  sizeof(((webtorch_schema_t *)0)->ncaptures),
                  _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "captures", offsetof(webtorch_schema_t, captures),
                 sizeof(((webtorch_schema_t *)0)->captures),
-                _CFFI_OP(_CFFI_OP_NOOP, 201) },
+                _CFFI_OP(_CFFI_OP_NOOP, 211) },
   { "nmasks", offsetof(webtorch_schema_t, nmasks),
               sizeof(((webtorch_schema_t *)0)->nmasks),
               _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -6682,22 +6826,22 @@ static const struct _cffi_field_s _cffi_fields[] = {
                  _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "gaps", offsetof(webtorch_schema_t, gaps),
             sizeof(((webtorch_schema_t *)0)->gaps),
-            _CFFI_OP(_CFFI_OP_NOOP, 267) },
+            _CFFI_OP(_CFFI_OP_NOOP, 277) },
   { "model", offsetof(webtorch_schema_t, model),
              sizeof(((webtorch_schema_t *)0)->model),
-             _CFFI_OP(_CFFI_OP_NOOP, 203) },
+             _CFFI_OP(_CFFI_OP_NOOP, 213) },
   { "device", offsetof(webtorch_schema_t, device),
               sizeof(((webtorch_schema_t *)0)->device),
-              _CFFI_OP(_CFFI_OP_NOOP, 199) },
+              _CFFI_OP(_CFFI_OP_NOOP, 209) },
   { "slow", offsetof(webtorch_schema_t, slow),
             sizeof(((webtorch_schema_t *)0)->slow),
             _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "shadow", offsetof(webtorch_schema_t, shadow),
               sizeof(((webtorch_schema_t *)0)->shadow),
-              _CFFI_OP(_CFFI_OP_NOOP, 226) },
+              _CFFI_OP(_CFFI_OP_NOOP, 236) },
   { "handed", offsetof(webtorch_schema_t, handed),
               sizeof(((webtorch_schema_t *)0)->handed),
-              _CFFI_OP(_CFFI_OP_NOOP, 226) },
+              _CFFI_OP(_CFFI_OP_NOOP, 236) },
   { "max_batch", offsetof(webtorch_schema_t, max_batch),
                  sizeof(((webtorch_schema_t *)0)->max_batch),
                  _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -6712,19 +6856,19 @@ static const struct _cffi_field_s _cffi_fields[] = {
                _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "service", offsetof(webtorch_server_t, service),
                sizeof(((webtorch_server_t *)0)->service),
-               _CFFI_OP(_CFFI_OP_NOOP, 215) },
+               _CFFI_OP(_CFFI_OP_NOOP, 225) },
   { "concurrency", offsetof(webtorch_server_t, concurrency),
                    sizeof(((webtorch_server_t *)0)->concurrency),
-                   _CFFI_OP(_CFFI_OP_NOOP, 215) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 225) },
   { "error", offsetof(webtorch_server_t, error),
              sizeof(((webtorch_server_t *)0)->error),
-             _CFFI_OP(_CFFI_OP_NOOP, 215) },
+             _CFFI_OP(_CFFI_OP_NOOP, 225) },
   { "features", offsetof(webtorch_server_t, features),
                 sizeof(((webtorch_server_t *)0)->features),
-                _CFFI_OP(_CFFI_OP_NOOP, 216) },
+                _CFFI_OP(_CFFI_OP_NOOP, 226) },
   { "check", offsetof(webtorch_settings_t, check),
              sizeof(((webtorch_settings_t *)0)->check),
-             _CFFI_OP(_CFFI_OP_NOOP, 226) },
+             _CFFI_OP(_CFFI_OP_NOOP, 236) },
   { "worker", offsetof(webtorch_settings_t, worker),
               sizeof(((webtorch_settings_t *)0)->worker),
               _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -6733,22 +6877,22 @@ static const struct _cffi_field_s _cffi_fields[] = {
                   _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "environment", offsetof(webtorch_settings_t, environment),
                    sizeof(((webtorch_settings_t *)0)->environment),
-                   _CFFI_OP(_CFFI_OP_NOOP, 195) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 205) },
   { "reload", offsetof(webtorch_settings_t, reload),
               sizeof(((webtorch_settings_t *)0)->reload),
-              _CFFI_OP(_CFFI_OP_NOOP, 226) },
+              _CFFI_OP(_CFFI_OP_NOOP, 236) },
   { "stack_signal", offsetof(webtorch_settings_t, stack_signal),
                     sizeof(((webtorch_settings_t *)0)->stack_signal),
-                    _CFFI_OP(_CFFI_OP_NOOP, 226) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 236) },
   { "slow_signal", offsetof(webtorch_settings_t, slow_signal),
                    sizeof(((webtorch_settings_t *)0)->slow_signal),
-                   _CFFI_OP(_CFFI_OP_NOOP, 226) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 236) },
   { "threads", offsetof(webtorch_settings_t, threads),
                sizeof(((webtorch_settings_t *)0)->threads),
-               _CFFI_OP(_CFFI_OP_NOOP, 226) },
+               _CFFI_OP(_CFFI_OP_NOOP, 236) },
   { "owner", offsetof(webtorch_settings_t, owner),
              sizeof(((webtorch_settings_t *)0)->owner),
-             _CFFI_OP(_CFFI_OP_NOOP, 226) },
+             _CFFI_OP(_CFFI_OP_NOOP, 236) },
   { "npath", offsetof(webtorch_settings_t, npath),
              sizeof(((webtorch_settings_t *)0)->npath),
              _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -6778,7 +6922,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
              _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "cluster", offsetof(webtorch_settings_t, cluster),
                sizeof(((webtorch_settings_t *)0)->cluster),
-               _CFFI_OP(_CFFI_OP_NOOP, 259) },
+               _CFFI_OP(_CFFI_OP_NOOP, 269) },
   { "at", offsetof(webtorch_span_t, at),
           sizeof(((webtorch_span_t *)0)->at),
           _CFFI_OP(_CFFI_OP_NOOP, 126) },
@@ -6787,22 +6931,22 @@ static const struct _cffi_field_s _cffi_fields[] = {
            _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "coding", offsetof(webtorch_span_t, coding),
               sizeof(((webtorch_span_t *)0)->coding),
-              _CFFI_OP(_CFFI_OP_NOOP, 226) },
+              _CFFI_OP(_CFFI_OP_NOOP, 236) },
   { "name", offsetof(webtorch_spec_t, name),
             sizeof(((webtorch_spec_t *)0)->name),
-            _CFFI_OP(_CFFI_OP_NOOP, 209) },
+            _CFFI_OP(_CFFI_OP_NOOP, 219) },
   { "dtype", offsetof(webtorch_spec_t, dtype),
              sizeof(((webtorch_spec_t *)0)->dtype),
-             _CFFI_OP(_CFFI_OP_NOOP, 226) },
+             _CFFI_OP(_CFFI_OP_NOOP, 236) },
   { "ndim", offsetof(webtorch_spec_t, ndim),
             sizeof(((webtorch_spec_t *)0)->ndim),
-            _CFFI_OP(_CFFI_OP_NOOP, 226) },
+            _CFFI_OP(_CFFI_OP_NOOP, 236) },
   { "shape", offsetof(webtorch_spec_t, shape),
              sizeof(((webtorch_spec_t *)0)->shape),
-             _CFFI_OP(_CFFI_OP_NOOP, 231) },
+             _CFFI_OP(_CFFI_OP_NOOP, 241) },
   { "row_size", offsetof(webtorch_spec_t, row_size),
                 sizeof(((webtorch_spec_t *)0)->row_size),
-                _CFFI_OP(_CFFI_OP_NOOP, 228) },
+                _CFFI_OP(_CFFI_OP_NOOP, 238) },
   { "data", offsetof(webtorch_str_t, data),
             sizeof(((webtorch_str_t *)0)->data),
             _CFFI_OP(_CFFI_OP_NOOP, 20) },
@@ -6817,7 +6961,7 @@ static const struct _cffi_field_s _cffi_fields[] = {
            _CFFI_OP(_CFFI_OP_NOOP, 126) },
   { "trace", offsetof(webtorch_trace_span_t, trace),
              sizeof(((webtorch_trace_span_t *)0)->trace),
-             _CFFI_OP(_CFFI_OP_NOOP, 296) },
+             _CFFI_OP(_CFFI_OP_NOOP, 306) },
   { "begun", offsetof(webtorch_trace_span_t, begun),
              sizeof(((webtorch_trace_span_t *)0)->begun),
              _CFFI_OP(_CFFI_OP_NOOP, 126) },
@@ -6829,10 +6973,10 @@ static const struct _cffi_field_s _cffi_fields[] = {
               _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "trace", offsetof(webtorch_trace_t, trace),
              sizeof(((webtorch_trace_t *)0)->trace),
-             _CFFI_OP(_CFFI_OP_NOOP, 242) },
+             _CFFI_OP(_CFFI_OP_NOOP, 252) },
   { "span", offsetof(webtorch_trace_t, span),
             sizeof(((webtorch_trace_t *)0)->span),
-            _CFFI_OP(_CFFI_OP_NOOP, 244) },
+            _CFFI_OP(_CFFI_OP_NOOP, 254) },
   { "sampled", offsetof(webtorch_trace_t, sampled),
                sizeof(((webtorch_trace_t *)0)->sampled),
                _CFFI_OP(_CFFI_OP_NOOP, 9) },
@@ -6859,109 +7003,109 @@ static const struct _cffi_field_s _cffi_fields[] = {
             _CFFI_OP(_CFFI_OP_NOOP, 2) },
   { "message", offsetof(webtorch_failure_t, message),
                sizeof(((webtorch_failure_t *)0)->message),
-               _CFFI_OP(_CFFI_OP_NOOP, 292) },
+               _CFFI_OP(_CFFI_OP_NOOP, 302) },
   { "code", offsetof(webtorch_failure_t, code),
             sizeof(((webtorch_failure_t *)0)->code),
-            _CFFI_OP(_CFFI_OP_NOOP, 292) },
+            _CFFI_OP(_CFFI_OP_NOOP, 302) },
   { "detail", offsetof(webtorch_failure_t, detail),
               sizeof(((webtorch_failure_t *)0)->detail),
-              _CFFI_OP(_CFFI_OP_NOOP, 292) },
+              _CFFI_OP(_CFFI_OP_NOOP, 302) },
   { "nheaders", offsetof(webtorch_failure_t, nheaders),
                 sizeof(((webtorch_failure_t *)0)->nheaders),
                 _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "headers", offsetof(webtorch_failure_t, headers),
                sizeof(((webtorch_failure_t *)0)->headers),
-               _CFFI_OP(_CFFI_OP_NOOP, 269) },
+               _CFFI_OP(_CFFI_OP_NOOP, 279) },
 };
 
 static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
-  { "$webtorch_batch_t", 257, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_batch_t", 267, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_batch_t), offsetof(struct _cffi_align_typedef_webtorch_batch_t, y), 0, 18 },
-  { "$webtorch_block_t", 258, _CFFI_F_CHECK_FIELDS,
+  { "$webtorch_block_t", 268, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_block_t), offsetof(struct _cffi_align_typedef_webtorch_block_t, y), 18, 9 },
-  { "$webtorch_cluster_t", 260, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_cluster_t), offsetof(struct _cffi_align_typedef_webtorch_cluster_t, y), 27, 17 },
-  { "$webtorch_counters_t", 262, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_counters_t), offsetof(struct _cffi_align_typedef_webtorch_counters_t, y), 44, 9 },
-  { "$webtorch_form_t", 265, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_form_t), offsetof(struct _cffi_align_typedef_webtorch_form_t, y), 53, 12 },
-  { "$webtorch_gap_t", 266, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_gap_t), offsetof(struct _cffi_align_typedef_webtorch_gap_t, y), 65, 4 },
-  { "$webtorch_header_t", 270, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 69, 2 },
-  { "$webtorch_job_t", 271, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 71, 11 },
-  { "$webtorch_learned_t", 272, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_learned_t), offsetof(struct _cffi_align_typedef_webtorch_learned_t, y), 82, 11 },
-  { "$webtorch_net_t", 273, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_net_t), offsetof(struct _cffi_align_typedef_webtorch_net_t, y), 93, 10 },
-  { "$webtorch_params_t", 274, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 103, 9 },
-  { "$webtorch_part_t", 275, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_part_t), offsetof(struct _cffi_align_typedef_webtorch_part_t, y), 112, 6 },
-  { "$webtorch_peer_t", 276, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_peer_t), offsetof(struct _cffi_align_typedef_webtorch_peer_t, y), 118, 7 },
-  { "$webtorch_reply_t", 278, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 125, 9 },
-  { "$webtorch_request_t", 280, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 134, 15 },
-  { "$webtorch_rows_t", 281, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_rows_t), offsetof(struct _cffi_align_typedef_webtorch_rows_t, y), 149, 18 },
-  { "$webtorch_sample_t", 282, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 167, 5 },
-  { "$webtorch_schema_t", 283, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 172, 31 },
-  { "$webtorch_server_t", 284, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 203, 7 },
-  { "$webtorch_settings_t", 285, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 210, 19 },
-  { "$webtorch_span_t", 286, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 229, 3 },
-  { "$webtorch_spec_t", 287, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 232, 5 },
-  { "$webtorch_str_t", 292, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 237, 2 },
-  { "$webtorch_text_t", 293, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 239, 2 },
-  { "$webtorch_trace_span_t", 294, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_trace_span_t), offsetof(struct _cffi_align_typedef_webtorch_trace_span_t, y), 241, 4 },
-  { "$webtorch_trace_t", 296, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_trace_t), offsetof(struct _cffi_align_typedef_webtorch_trace_t, y), 245, 4 },
-  { "$webtorch_wanted_t", 297, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 249, 6 },
-  { "webtorch_failure_s", 264, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_failure_t), offsetof(struct _cffi_align__webtorch_failure_t, y), 255, 5 },
+  { "$webtorch_cluster_t", 270, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_cluster_t), offsetof(struct _cffi_align_typedef_webtorch_cluster_t, y), 27, 19 },
+  { "$webtorch_counters_t", 272, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_counters_t), offsetof(struct _cffi_align_typedef_webtorch_counters_t, y), 46, 9 },
+  { "$webtorch_form_t", 275, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_form_t), offsetof(struct _cffi_align_typedef_webtorch_form_t, y), 55, 12 },
+  { "$webtorch_gap_t", 276, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_gap_t), offsetof(struct _cffi_align_typedef_webtorch_gap_t, y), 67, 4 },
+  { "$webtorch_header_t", 280, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 71, 2 },
+  { "$webtorch_job_t", 281, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 73, 11 },
+  { "$webtorch_learned_t", 282, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_learned_t), offsetof(struct _cffi_align_typedef_webtorch_learned_t, y), 84, 11 },
+  { "$webtorch_net_t", 283, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_net_t), offsetof(struct _cffi_align_typedef_webtorch_net_t, y), 95, 10 },
+  { "$webtorch_params_t", 284, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 105, 9 },
+  { "$webtorch_part_t", 285, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_part_t), offsetof(struct _cffi_align_typedef_webtorch_part_t, y), 114, 6 },
+  { "$webtorch_peer_t", 286, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_peer_t), offsetof(struct _cffi_align_typedef_webtorch_peer_t, y), 120, 7 },
+  { "$webtorch_reply_t", 288, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 127, 9 },
+  { "$webtorch_request_t", 290, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 136, 15 },
+  { "$webtorch_rows_t", 291, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_rows_t), offsetof(struct _cffi_align_typedef_webtorch_rows_t, y), 151, 18 },
+  { "$webtorch_sample_t", 292, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 169, 5 },
+  { "$webtorch_schema_t", 293, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 174, 31 },
+  { "$webtorch_server_t", 294, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 205, 7 },
+  { "$webtorch_settings_t", 295, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 212, 19 },
+  { "$webtorch_span_t", 296, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 231, 3 },
+  { "$webtorch_spec_t", 297, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 234, 5 },
+  { "$webtorch_str_t", 302, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 239, 2 },
+  { "$webtorch_text_t", 303, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 241, 2 },
+  { "$webtorch_trace_span_t", 304, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_trace_span_t), offsetof(struct _cffi_align_typedef_webtorch_trace_span_t, y), 243, 4 },
+  { "$webtorch_trace_t", 306, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_trace_t), offsetof(struct _cffi_align_typedef_webtorch_trace_t, y), 247, 4 },
+  { "$webtorch_wanted_t", 307, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 251, 6 },
+  { "webtorch_failure_s", 274, _CFFI_F_CHECK_FIELDS,
+    sizeof(webtorch_failure_t), offsetof(struct _cffi_align__webtorch_failure_t, y), 257, 5 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
-  { "webtorch_batch_t", 257 },
-  { "webtorch_block_t", 258 },
-  { "webtorch_cluster_t", 260 },
-  { "webtorch_counters_t", 262 },
-  { "webtorch_failure_t", 264 },
-  { "webtorch_form_t", 265 },
-  { "webtorch_gap_t", 266 },
-  { "webtorch_header_t", 270 },
-  { "webtorch_job_t", 271 },
-  { "webtorch_learned_t", 272 },
-  { "webtorch_net_t", 273 },
-  { "webtorch_params_t", 274 },
-  { "webtorch_part_t", 275 },
-  { "webtorch_peer_t", 276 },
-  { "webtorch_reply_t", 278 },
-  { "webtorch_request_t", 280 },
-  { "webtorch_rows_t", 281 },
-  { "webtorch_sample_t", 282 },
-  { "webtorch_schema_t", 283 },
-  { "webtorch_server_t", 284 },
-  { "webtorch_settings_t", 285 },
-  { "webtorch_span_t", 286 },
-  { "webtorch_spec_t", 287 },
-  { "webtorch_str_t", 292 },
-  { "webtorch_text_t", 293 },
-  { "webtorch_trace_span_t", 294 },
-  { "webtorch_trace_t", 296 },
-  { "webtorch_wanted_t", 297 },
+  { "webtorch_batch_t", 267 },
+  { "webtorch_block_t", 268 },
+  { "webtorch_cluster_t", 270 },
+  { "webtorch_counters_t", 272 },
+  { "webtorch_failure_t", 274 },
+  { "webtorch_form_t", 275 },
+  { "webtorch_gap_t", 276 },
+  { "webtorch_header_t", 280 },
+  { "webtorch_job_t", 281 },
+  { "webtorch_learned_t", 282 },
+  { "webtorch_net_t", 283 },
+  { "webtorch_params_t", 284 },
+  { "webtorch_part_t", 285 },
+  { "webtorch_peer_t", 286 },
+  { "webtorch_reply_t", 288 },
+  { "webtorch_request_t", 290 },
+  { "webtorch_rows_t", 291 },
+  { "webtorch_sample_t", 292 },
+  { "webtorch_schema_t", 293 },
+  { "webtorch_server_t", 294 },
+  { "webtorch_settings_t", 295 },
+  { "webtorch_span_t", 296 },
+  { "webtorch_spec_t", 297 },
+  { "webtorch_str_t", 302 },
+  { "webtorch_text_t", 303 },
+  { "webtorch_trace_span_t", 304 },
+  { "webtorch_trace_t", 306 },
+  { "webtorch_wanted_t", 307 },
 };
 
 static const struct _cffi_type_context_s _cffi_type_context = {
@@ -6971,12 +7115,12 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   NULL,  /* no enums */
   _cffi_typenames,
-  191,  /* num_globals */
+  193,  /* num_globals */
   28,  /* num_struct_unions */
   0,  /* num_enums */
   28,  /* num_typenames */
   NULL,  /* no includes */
-  298,  /* num_types */
+  308,  /* num_types */
   1,  /* flags */
 };
 

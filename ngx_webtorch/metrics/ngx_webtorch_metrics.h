@@ -199,6 +199,40 @@ extern const uint64_t
 extern const uint8_t  ngx_webtorch_metrics_first[64];
 
 
+/* what threads read while others add to it; 0 without shared memory */
+
+static ngx_inline ngx_uint_t
+ngx_webtorch_metrics_nseries(void)
+{
+    return ngx_webtorch_metrics_shared
+           ? __atomic_load_n(&ngx_webtorch_metrics_shared->nseries,
+                             __ATOMIC_ACQUIRE)
+           : 0;
+}
+
+
+static ngx_inline ngx_uint_t
+ngx_webtorch_metrics_nslots(void)
+{
+    return ngx_webtorch_metrics_shared
+           ? __atomic_load_n(&ngx_webtorch_metrics_shared->nslots,
+                             __ATOMIC_ACQUIRE)
+           : 0;
+}
+
+
+/* whether a series is one of a kind and a name, whatever its labels are */
+
+static ngx_inline ngx_uint_t
+ngx_webtorch_metrics_is(const ngx_webtorch_series_t *series,
+    ngx_webtorch_metrics_kind_e kind, const ngx_str_t *name)
+{
+    return series->kind == kind
+           && series->name_len == name->len
+           && ngx_memcmp(series->key, name->data, name->len) == 0;
+}
+
+
 static ngx_inline void
 ngx_webtorch_metrics_observe(ngx_webtorch_metrics_seconds_t *seconds,
     uint64_t usec)

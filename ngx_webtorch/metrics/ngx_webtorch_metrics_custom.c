@@ -88,6 +88,48 @@ ngx_webtorch_metrics_open(int type, const char *name, const char *labels,
 }
 
 
+/* called by Python */
+
+void
+ngx_webtorch_metrics_sum_losses(const char *name, uint64_t *steps,
+    double *losses)
+{
+    ngx_str_t                      key;
+    ngx_uint_t                     i, k, nseries, nslots;
+    const uint64_t                *cells;
+    ngx_webtorch_series_t         *series;
+    ngx_webtorch_metrics_model_t   all;
+
+    ngx_memzero(&all, sizeof(ngx_webtorch_metrics_model_t));
+
+    key.data = (u_char *) name;
+    key.len = ngx_strlen(name);
+
+    nseries = ngx_webtorch_metrics_nseries();
+    nslots = ngx_webtorch_metrics_nslots();
+
+    for (i = 0; i < nseries; i++) {
+        series = &ngx_webtorch_metrics_shared->series[i];
+
+        if (!ngx_webtorch_metrics_is(series, NGX_WEBTORCH_METRICS_MODEL, &key))
+        {
+            continue;
+        }
+
+        for (k = 0; k < nslots; k++) {
+            cells = &ngx_webtorch_metrics_shared->slots[k].cells[series->first];
+
+            ngx_webtorch_metrics_merge_model(&all,
+                                   (const ngx_webtorch_metrics_model_t *) cells,
+                                   0);
+        }
+    }
+
+    *steps = all.steps;
+    *losses = all.losses;
+}
+
+
 void
 ngx_webtorch_metrics_merge(ngx_webtorch_series_t *series, uint64_t *all,
     const uint64_t *cells, ngx_uint_t alive)
@@ -162,6 +204,7 @@ ngx_webtorch_metrics_merge_model(ngx_webtorch_metrics_model_t *all,
 {
     all->steps += m->steps;
     all->compiled += m->compiled;
+    all->losses += m->losses;
     all->saved = ngx_max(all->saved, m->saved);
 
     if (m->stepped > all->stepped) {

@@ -23,6 +23,7 @@ typedef struct {
     uint64_t                        saved;       /* checkpoint, ms since 1970;
                                                     0: none */
     uint64_t                        compiled;    /* graphs, torch.compile */
+    double                          losses;      /* their sum, of all steps */
     uint64_t                        loaded;      /* gauge: workers */
 } ngx_webtorch_metrics_model_t;
 

@@ -212,3 +212,50 @@ ngx_webtorch_metrics_refused(ngx_webtorch_handler_t *handler,
 
     ngx_webtorch_metrics_set(&m->refused_at, now);
 }
+
+
+/* called by Python */
+
+void
+ngx_webtorch_metrics_sum_answers(const char *name, uint64_t *answers,
+    uint64_t *errors)
+{
+    uint64_t                n;
+    ngx_str_t               key;
+    ngx_uint_t              i, j, k, nseries, nslots, code;
+    const uint64_t         *cells;
+    ngx_webtorch_series_t  *series;
+
+    *answers = 0;
+    *errors = 0;
+
+    key.data = (u_char *) name;
+    key.len = ngx_strlen(name);
+
+    nseries = ngx_webtorch_metrics_nseries();
+    nslots = ngx_webtorch_metrics_nslots();
+
+    for (i = 0; i < nseries; i++) {
+        series = &ngx_webtorch_metrics_shared->series[i];
+
+        if (!ngx_webtorch_metrics_is(series, NGX_WEBTORCH_METRICS_HANDLER,
+                                     &key))
+        {
+            continue;
+        }
+
+        for (j = 0; j < NGX_WEBTORCH_METRICS_CODES; j++) {
+            code = __atomic_load_n(&series->codes[j], __ATOMIC_RELAXED);
+
+            for (k = 0; k < nslots; k++) {
+                cells = &ngx_webtorch_metrics_shared->slots[k]
+                             .cells[series->first];
+
+                n = __atomic_load_n(&cells[j], __ATOMIC_RELAXED);
+
+                *answers += n;
+                *errors += (code >= 500) ? n : 0;
+            }
+        }
+    }
+}

@@ -15,6 +15,10 @@
 #define NGX_HTTP_WEBTORCH_CLUSTER_SECRET    32
 #define NGX_HTTP_WEBTORCH_CLUSTER_MAX       4096
 
+/* hosts at a time, and milliseconds between them, of "rollout=" */
+#define NGX_HTTP_WEBTORCH_CLUSTER_HOSTS     1000
+#define NGX_HTTP_WEBTORCH_CLUSTER_PAUSE     30000
+
 
 typedef char *(*ngx_http_webtorch_cluster_set_pt)(ngx_conf_t *cf,
     webtorch_cluster_t *cluster, ngx_str_t *value);
@@ -41,6 +45,8 @@ static char *ngx_http_webtorch_cluster_set_timeout(ngx_conf_t *cf,
 static char *ngx_http_webtorch_cluster_set_compress(ngx_conf_t *cf,
     webtorch_cluster_t *cluster, ngx_str_t *value);
 static char *ngx_http_webtorch_cluster_set_outer(ngx_conf_t *cf,
+    webtorch_cluster_t *cluster, ngx_str_t *value);
+static char *ngx_http_webtorch_cluster_set_rollout(ngx_conf_t *cf,
     webtorch_cluster_t *cluster, ngx_str_t *value);
 static char *ngx_http_webtorch_cluster_set_secret(ngx_conf_t *cf,
     webtorch_cluster_t *cluster, ngx_str_t *value);
@@ -69,6 +75,7 @@ static ngx_http_webtorch_cluster_param_t  ngx_http_webtorch_cluster_params[] = {
     { ngx_string("timeout="), ngx_http_webtorch_cluster_set_timeout },
     { ngx_string("compress="), ngx_http_webtorch_cluster_set_compress },
     { ngx_string("outer="), ngx_http_webtorch_cluster_set_outer },
+    { ngx_string("rollout="), ngx_http_webtorch_cluster_set_rollout },
     { ngx_string("secret="), ngx_http_webtorch_cluster_set_secret },
     { ngx_null_string, NULL }
 };
@@ -374,6 +381,55 @@ ngx_http_webtorch_cluster_set_outer(ngx_conf_t *cf, webtorch_cluster_t *cluster,
     }
 
     cluster->outer = WEBTORCH_OUTER_NESTEROV;
+
+    return NGX_CONF_OK;
+}
+
+
+/* "off", or "hosts:" with a number and perhaps ",pause=" with a time */
+
+static char *
+ngx_http_webtorch_cluster_set_rollout(ngx_conf_t *cf,
+    webtorch_cluster_t *cluster, ngx_str_t *value)
+{
+    u_char     *comma, *last;
+    ngx_int_t   hosts, pause;
+    ngx_str_t   time;
+
+    if (ngx_strcmp(value->data, "off") == 0) {
+        cluster->rollout = 0;
+        return NGX_CONF_OK;
+    }
+
+    if (ngx_strncmp(value->data, "hosts:", 6) != 0) {
+        return ngx_http_webtorch_cluster_invalid;
+    }
+
+    last = value->data + value->len;
+    comma = ngx_strlchr(value->data, last, ',');
+    pause = NGX_HTTP_WEBTORCH_CLUSTER_PAUSE;
+
+    if (comma) {
+
+        if (ngx_strncmp(comma, ",pause=", 7) != 0) {
+            return ngx_http_webtorch_cluster_invalid;
+        }
+
+        time.data = comma + 7;
+        time.len = last - time.data;
+
+        pause = ngx_parse_time(&time, 0);
+        last = comma;
+    }
+
+    hosts = ngx_atoi(value->data + 6, last - value->data - 6);
+
+    if (hosts < 1 || hosts > NGX_HTTP_WEBTORCH_CLUSTER_HOSTS || pause < 1) {
+        return ngx_http_webtorch_cluster_invalid;
+    }
+
+    cluster->rollout = (uint32_t) hosts;
+    cluster->pause = (uint64_t) pause;
 
     return NGX_CONF_OK;
 }

@@ -60,7 +60,7 @@ source: Callable[[Wanted, int], memoryview | None] | None = None
 """Returns the memory of cells that workers share; None outside nginx."""
 
 # those of ngx_webtorch_metrics_custom.h
-_COUNTS = {Kind.COUNTER: 1, Kind.MODEL: 7, Kind.STAGE: len(SECONDS) + 11}
+_COUNTS = {Kind.COUNTER: 1, Kind.MODEL: 8, Kind.STAGE: len(SECONDS) + 11}
 
 
 def _size(wanted: Wanted) -> int:

@@ -8,7 +8,7 @@ from webtorch._cells import Cells, Kind, Wanted, own_cells
 class Counts:
     """Cells of a model, as ngx_webtorch_metrics_model_t has them."""
 
-    STEPS, STEPPED, LOSS, AVERAGE, SAVED, COMPILED, LOADED = range(7)
+    STEPS, STEPPED, LOSS, AVERAGE, SAVED, COMPILED, LOSSES, LOADED = range(8)
 
     def __init__(self, name: str) -> None:
         self._cells: Cells = own_cells(Wanted(Kind.MODEL, name))
@@ -24,6 +24,7 @@ class Counts:
         self._steps = min(self._steps + 1, 100)
         floats[self.LOSS] = loss
         floats[self.AVERAGE] += (loss - floats[self.AVERAGE]) / self._steps
+        floats[self.LOSSES] += loss
         ints[self.STEPPED] = _milliseconds()
         ints[self.STEPS] += 1
 

@@ -85,7 +85,7 @@ def test_lineage_merge_of_a_host_that_began_with_a_checkpoint(starts, expected):
 
 
 def test_lineage_epochs_that_began_at_a_time():
-    one, two = (first("d", 0).restart("e", 3, host) for host in ("a/1", "b/1"))
+    one, two = (first("d", 0).restart("e", 3, 1, host) for host in ("a/1", "b/1"))
     assert two.contains(one) and not one.contains(two)
     found = plan(one, two)
     assert found.top == two and found.merge is None and not found.differs

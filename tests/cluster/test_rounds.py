@@ -150,6 +150,40 @@ def test_rounds_large_states_let_others_know_that_they_go_on(monkeypatch):
         assert host.memory.optimizer.tolist() == [3] * 9000
 
 
+def test_rounds_state_that_was_cut_goes_on(monkeypatch):
+    """From any host that has it, and also if another worker continues."""
+    monkeypatch.setattr(moves, "PIECE", 64)
+    sent: list[tuple[str, int]] = []
+    send = cluster_threads.ThreadGroup.send_state
+
+    def note(group, to, data):
+        sent.append((group.ids[group.rank], len(data)))
+        send(group, to, data)
+
+    monkeypatch.setattr(cluster_threads.ThreadGroup, "send_state", note)
+    hosts = [
+        Host(f"web-{index}", lambda: {"m": Memory("x", {"a": torch.arange(5e3)})}, Adding)
+        for index in range(2)
+    ]
+    hosts[1].memory.train(3)
+    run_until_settled(hosts)
+    sent.clear()
+    late = Host("web-5", lambda: {"m": Memory("y", {"a": torch.rand(5000)})}, Adding)
+    results = run([*hosts, late], lambda number: range(3) if number == 6 else ())
+    assert {type(result) for result in results.values()} == {GroupError}
+    cut = sum(size for _, size in sent)
+    assert 0 < cut < 20_000 and {host for host, _ in sent} == {"web-0"}
+    sent.clear()
+    late.start()
+    run([hosts[1], late])
+    # the optimizer's state, which the source changes, is moved as a whole
+    size = len(late.memory.optimizer)
+    assert {host for host, _ in sent} == {"web-1"}
+    assert 20_000 - cut + size <= sum(size for _, size in sent) <= 20_000 - cut + size + 64
+    run_until_settled([*hosts, late])
+    assert late.memory.weights["a"].tolist() == hosts[0].memory.weights["a"].tolist()
+
+
 def test_rounds_host_that_was_away():
     hosts = make(3, Adding)
     run_until_settled(hosts)

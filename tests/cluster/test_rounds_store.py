@@ -9,7 +9,7 @@ from torch import nn, optim
 
 from memory_zone import Zone
 from webtorch._cluster import flat
-from webtorch._cluster.rounds import digest
+from webtorch._cluster.digests import digest
 from webtorch._cluster.store import Applying, Pending
 from webtorch._zone import rounds_store
 from webtorch._zone.orders import DamagedOrdersError

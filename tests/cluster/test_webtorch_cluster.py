@@ -37,7 +37,10 @@ def test_webtorch_cluster_is_accepted(host):
         "secret=off",
         "secret=good id=web-1.a_b address=10.0.0.2 port=1 interval=10ms timeout=1s",
         "secret=good id=$hostname address=fe80::1 compress=int8 outer=nesterov:0.7,0.5",
-        "secret=good compress=bf16 outer=average",
+        "secret=good compress=bf16 outer=average rollout=off",
+        "secret=good rollout=hosts:1",
+        "secret=good rollout=hosts:1000,pause=1h",
+        "secret=good rollout=hosts:2,pause=500ms",
     ):
         status, output = check(host, f"{ZONE} webtorch_cluster {NAME} {parameters};")
         assert status == 0, output
@@ -87,6 +90,19 @@ def test_webtorch_cluster_is_refused(host):
                 "outer=nesterov:0.7",
                 "outer=nesterov:0,0.5",
                 "outer=nesterov:1,1",
+                "rollout=",
+                "rollout=on",
+                "rollout=1",
+                "rollout=hosts:",
+                "rollout=hosts:0",
+                "rollout=hosts:-1",
+                "rollout=hosts:1001",
+                "rollout=hosts:1,",
+                "rollout=hosts:1,pause=",
+                "rollout=hosts:1,pause=0",
+                "rollout=hosts:1,pause=x",
+                "rollout=hosts:1,pause=1s,",
+                "rollout=pause=30s,hosts:1",
                 "other=1",
             )
         },

@@ -14,7 +14,8 @@ from torch import nn, optim
 
 import storage as stores
 from memory_zone import Zone
-from webtorch._cluster.rounds import digest
+from webtorch._cluster.digests import digest
+from webtorch._cluster.rollout import Rollout
 from webtorch._zone import bucket as buckets
 from webtorch._zone.bucket import Bucket, BucketError
 from webtorch._zone.checkpoint import Checkpoints, write
@@ -255,8 +256,13 @@ def test_storage_epochs(storage):
 
     # weights that were put into place begin an epoch
     store = again.rounds_store(again.blocks)
-    anchor = store.state.anchor.restart(digest(store, 0), 1, "web-0/other/1")
-    store.write(replace(store.state, anchor=anchor))
+    anchor = store.state.anchor.restart(digest(store, 0), 1, 1, "web-0/other/1")
+    # other hosts are not to have them yet, or not any more
+    going = Rollout(*anchor.of, hosts=1, pause=30.0, size=2)
+    for rollout in (going, going.change("stopped"), going.change("withdrawn")):
+        store.write(replace(store.state, anchor=anchor, rollout=rollout))
+        assert not stored(storage, interval=60.0).save(again)
+    store.write(replace(store.state, rollout=going.change("done")))
     assert stored(storage, interval=60.0).save(again)
     assert storage.names("m/")[-1] == "000002-000000000003.safetensors"
 

@@ -25,6 +25,19 @@ def train(x: Float32[Tensor, "batch 1"]) -> Float32[Tensor, "batch 1"]:
     return x
 """
 
+STOPPED = """
+from webtorch._cells import Kind, Wanted, own_cells
+from webtorch.metrics import Gauge
+
+# as the worker that does rounds shows it
+@webtorch.handler
+def stop(request):
+    labels = 'model="line",host="web-7",reason="loss"'
+    wanted = Wanted(Kind.MAX, "webtorch_cluster_rollout_stopped", labels, "It has stopped.")
+    Gauge(own_cells(wanted)).set(1.0)
+    return {}
+"""
+
 SERVER = """
 location = /train { webtorch_handler app:train max_batch=1; }
 location = /status { webtorch_status; }
@@ -91,7 +104,9 @@ def test_status_page_of_a_cluster(tmp_path):
         "webtorch_zone models:1m; webtorch_cluster test id=web-7 secret=off timeout=1s "
         f"interval=50ms coordinator=127.0.0.1:{port} address=127.0.0.1 port={port};"
     )
-    with running(Nginx(SERVER, APP, http=http)) as nginx:
+    stop = "location = /stop { webtorch_handler app:stop; }"
+    with running(Nginx(SERVER + stop, APP + STOPPED, http=http)) as nginx:
+        assert nginx.get("/stop").ok
         for number in range(5):
             assert nginx.post("/train", [[float(number)]]).ok
         steps = 'webtorch_cluster_host_steps{host="web-7"} 5\n'
@@ -103,4 +118,6 @@ def test_status_page_of_a_cluster(tmp_path):
         f"<td>{cell}</td>" for cell in ("web-7", "takes part", "now", "0 µs", "5", "100.0 %")
     )
     assert row in document
+    text = 'the rollout of new weights has stopped: model="line",host="web-7",reason="loss"'
+    assert f"<li>{text}</li>" in document
     assert "webtorch_cluster_host" not in document.split("</script>")[-1]

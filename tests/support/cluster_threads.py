@@ -1,5 +1,6 @@
 """Hosts of a cluster in one process: their memory, and groups of threads with faults."""
 
+import dataclasses
 import json
 import random
 import threading
@@ -11,10 +12,13 @@ import torch
 from torch import Tensor
 
 from webtorch._cluster import flat
-from webtorch._cluster.interfaces import GroupError, Outer, Settings, View
+from webtorch._cluster.digests import digest
+from webtorch._cluster.interfaces import GroupError, Outer, Rolling, Settings, View
 from webtorch._cluster.lineage import first
-from webtorch._cluster.rounds import Round, Rounds, digest
+from webtorch._cluster.rollout import Order
+from webtorch._cluster.rounds import Round, Rounds
 from webtorch._cluster.store import SNAPSHOT, State
+from webtorch._cluster.trial import Figures
 
 
 class Crash(BaseException):
@@ -55,6 +59,8 @@ class Memory:
         self._applied = 0
         self.others = 0
         self.frozen = False
+        self.order: Order = ""
+        self.counted = Figures()
         for key, tensor in self.tensors(0).items():
             tensor.copy_(weights[key])
         anchor = first(digest(self, 0), steps)
@@ -110,6 +116,13 @@ class Memory:
     def set_frozen(self, frozen: bool) -> None:
         self.happen("freeze")
         self.frozen = frozen
+
+    def take_order(self) -> Order:
+        order, self.order = self.order, ""
+        return order
+
+    def figures(self) -> Figures:
+        return self.counted
 
     def replaced(self) -> int:
         return self._replaced
@@ -334,17 +347,23 @@ class Host:
     """A host: its memory and its process."""
 
     def __init__(
-        self, host: str, make: Callable[[], dict[str, Memory]], kind: type[Rounds]
+        self,
+        host: str,
+        make: Callable[[], dict[str, Memory]],
+        kind: type[Rounds],
+        rolling: Rolling | None = None,
     ) -> None:
         self.id = host
         self.models = make()
         self.kind = kind
         self.outer = Outer()
+        self.rolling = rolling
         self.start()
 
     def start(self) -> None:
         """Start a process, as after a kill."""
-        self.rounds = self.kind(settings(self.id, self.outer), lambda: self.models)
+        own = settings(self.id, self.outer, rolling=self.rolling)
+        self.rounds = self.kind(own, lambda: self.models)
 
     @property
     def memory(self) -> Memory:
@@ -367,7 +386,10 @@ def run(
         group = ThreadGroup(bus, ids, rank, generation)
         try:
             host.rounds.resume()
-            done[host.id] = host.rounds.run(group)
+            done[host.id] = result = host.rounds.run(group)
+            if result.settled:
+                for memory in host.models.values():
+                    memory.write(dataclasses.replace(memory.state, joined=True))
         except BaseException as error:
             done[host.id] = error
             if isinstance(error, Crash):

@@ -56,7 +56,8 @@ def test_imports_of_zone():
         if name.startswith("webtorch._zone."):
             outside |= {u for u in used if u.startswith("webtorch") and "._zone" not in u}
     # the package itself for its version, counts for checkpoints that are written
-    rounds = {f"webtorch._cluster.{name}" for name in ("flat", "lineage", "rounds", "store")}
+    used = ("digests", "flat", "lineage", "rollout", "store", "trial")
+    rounds = {f"webtorch._cluster.{name}" for name in used}
     assert outside == {
         *rounds,
         "webtorch",
@@ -76,6 +77,7 @@ def test_imports_of_cffi():
         "device_runner",
         "draining",
         "failures",
+        "figures",
     )
     modules += ("generator_runner", "life_runner", "loading", "log", "open_runner", "peers")
     modules += ("natives", "policies", "posting", "replies", "request_runner", "requests", "spans")

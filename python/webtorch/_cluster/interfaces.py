@@ -71,6 +71,20 @@ class Outer:
 
 
 @dataclass(frozen=True)
+class Rolling:
+    """How weights that are put into place at a host come to the others.
+
+    Attributes:
+        hosts: How many take them at a time.
+        pause: Seconds from these to the next ones.
+
+    """
+
+    hosts: int
+    pause: float
+
+
+@dataclass(frozen=True)
 class Settings:
     """What `webtorch_cluster` says, parsed and checked.
 
@@ -88,6 +102,7 @@ class Settings:
         timeout: Seconds without progress after which a peer has left.
         compress: Format of differences on the wire.
         outer: How their mean is applied.
+        rolling: How other weights come from host to host; None: all take them at once.
         guest: Whether a host with a slow link takes part as a guest.
 
     """
@@ -102,6 +117,7 @@ class Settings:
     timeout: float = 5.0
     compress: Compression = "none"
     outer: Outer = field(default_factory=Outer)
+    rolling: Rolling | None = None
     guest: Literal["auto", "always", "off"] = "auto"
 
 

@@ -138,12 +138,12 @@ class Anchor:
             self.epoch, number, digest, start, kept, _ancestors([self], number), self.origin
         )
 
-    def restart(self, digest: str, steps: int, origin: str) -> "Anchor":
-        """Return one of the next epoch, for other weights that have had so many steps."""
+    def restart(self, digest: str, steps: int, epoch: int, origin: str) -> "Anchor":
+        """Return one of a later epoch, for other weights that have had so many steps."""
         made = sum(share.steps for share in self.shares.values())
         return dataclasses.replace(
             self,
-            epoch=self.epoch + 1,
+            epoch=epoch,
             number=self.number + 1,
             digest=digest,
             start=steps - made,

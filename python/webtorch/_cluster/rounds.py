@@ -18,9 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from webtorch._cluster import flat
+from webtorch._cluster import flat, rollout
+from webtorch._cluster.digests import digest
+from webtorch._cluster.epochs import Epochs, publish, standing_of
 from webtorch._cluster.interfaces import ClusterError, Group, GroupError, Settings, View
-from webtorch._cluster.lineage import Anchor, Merge, Plan, Standing, id_of, resolve
+from webtorch._cluster.lineage import Anchor, Merge, Plan, id_of, resolve
 from webtorch._cluster.moves import Move, move
 from webtorch._cluster.store import SNAPSHOT, Applying, Pending, Reference, State, Store
 from webtorch._cluster.teams import (
@@ -36,9 +38,6 @@ from webtorch._cluster.teams import (
 )
 
 log = logging.getLogger("webtorch")
-
-COPY_PIECE = 1 << 20
-"""Bytes that are summed up or copied at a time, so that other threads get the GIL."""
 
 MAX_LAYOUT = 1 << 18
 """Bytes of a layout that is sent to others, so that the first difference is named."""
@@ -86,13 +85,14 @@ class Rounds:
         self._told: dict[str, str] = {}
         self._prepared: dict[str, _Prepared] = {}
         self._infinite: set[str] = set()
+        self._epochs = Epochs(settings)
 
     def resume(self) -> None:
         """Complete what a process that was killed has begun."""
         for store in self._stores().values():
             self._finish(store, Round())
             _note_orders(store)
-            _publish(store)
+            publish(store)
 
     def note_members(self, ids: Sequence[str], generation: int) -> None:
         """Let models show which hosts take part."""
@@ -130,6 +130,7 @@ class Rounds:
         for team in teams:
             if team.store:
                 _follow_orders(team.name, team.store, youngest_order(team.statuses.values()))
+        teams = [part for team in teams for part in self._epochs.divide(group, team)]
         unsettled = [team for team in teams if not team.is_settled()]
         prepared: dict[str, Anchor] = {}
         if unsettled:
@@ -145,7 +146,7 @@ class Rounds:
         for team in teams:
             # from what all others have: the next epoch is then the next one for all of them
             if team.store and team.store.replaced() != team.store.state.replaced:
-                self._restart(team.name, team.store)
+                self._epochs.restart(team.name, team.store)
                 done.settled = False
         return done
 
@@ -155,8 +156,9 @@ class Rounds:
         """Take a snapshot if steps were made, and return what others are to know."""
         self._finish(store, done)
         _note_orders(store)
+        is_replaced = store.replaced() != store.state.replaced
+        verdict = self._epochs.look(name, store, is_replaced)
         state = store.state
-        is_replaced = store.replaced() != state.replaced
         if state.pending is None and store.made() > state.mark and not is_replaced:
             made = store.take_snapshot()
             if flat.is_finite(store.tensors(SNAPSHOT)):
@@ -180,33 +182,18 @@ class Rounds:
             steps=pending.made - state.mark if pending else 0,
             optimizer=store.optimizer_key,
             fresh=int(state.fresh),
+            joined=int(state.joined),
             frozen=int(state.frozen),
             orders=state.orders,
             told=self._told.get(name, ""),
+            epoch=state.anchor.epoch,
+            origin=state.anchor.origin,
+            rollout=rollout.write(state.rollout),
+            verdict=verdict,
         )
 
     def _host(self, state: State) -> str:
-        return f"{self._settings.id}/{state.memory}"
-
-    def _restart(self, name: str, store: Store) -> State:
-        """Begin an epoch with weights that were put into place."""
-        state = store.state
-        # the other region may have an anchor that was prepared, which is of the epoch before
-        store.write(dataclasses.replace(state, prepared=None, pending=None))
-        slot = 1 - state.slot
-        replaced, made = store.replaced(), store.take_weights(slot)
-        momentum = store.momentum(slot)
-        if momentum is not None:
-            momentum.zero_()
-        origin = f"{self._host(state)}/{replaced}"
-        anchor = state.anchor.restart(digest(store, slot), made + store.others_made(), origin)
-        state = dataclasses.replace(
-            store.state, anchor=anchor, slot=slot, mark=made, replaced=replaced, fresh=False
-        )
-        store.write(state)
-        _publish(store)
-        log.warning('model "%s" has other weights, which all hosts of the cluster take', name)
-        return state
+        return self._epochs.host(state)
 
     def _drop(self, name: str, store: Store, done: Round, problem: str) -> None:
         """Take the anchor's weights instead of those of this host."""
@@ -302,9 +289,7 @@ class Rounds:
             standings = {}
             for rank in team.statuses:
                 anchor, other = _pair(answers[rank].get(team.name))
-                standings[rank] = Standing(
-                    Anchor.read(anchor), None if other is None else Anchor.read(other)
-                )
+                standings[rank] = standing_of(anchor, other, is_given_up=rank in team.back)
             plan = resolve(standings)
             done.mismatches += plan.differs
             store = team.store
@@ -317,9 +302,12 @@ class Rounds:
             if plan.sources:
                 self._transfer(group, team, plan, is_open)
             if plan.merge:
-                prepared[team.name] = self._merge(group, team, plan.merge)
+                merged = self._merge(group, team, plan.merge)
+                if store:
+                    prepared[team.name] = merged
             elif is_open:
-                prepared[team.name] = plan.top
+                if store:
+                    prepared[team.name] = plan.top
                 if store and group.rank in plan.sources:
                     store.write(dataclasses.replace(store.state, prepared=plan.top))
             elif store and group.rank in plan.sources:
@@ -354,7 +342,7 @@ class Rounds:
                 is_committed = group.rank == source and not is_open
                 slot = store.state.slot if is_committed else 1 - store.state.slot
                 memory = store.contents(slot)
-            moves.append(Move(rank, source, memory))
+            moves.append(Move(rank, source, memory, is_kept=True))
             if _takes_optimizer(team, rank, source, plan.top):
                 memory = None
                 if store and is_here:
@@ -531,7 +519,10 @@ class Rounds:
                 store.rest.copy_(prepared.rest)
             if prepared.text:
                 log.warning('model "%s": %s', name, prepared.text)
-        if is_replacing and anchor.epoch == state.anchor.epoch:
+        if is_replacing and anchor.of < state.anchor.of:
+            # what was learned with weights that were given up
+            store.repair_optimizer()
+        elif is_replacing and anchor.epoch == state.anchor.epoch:
             log.warning(
                 'model "%s": weights that were put into place here give way to those of "%s"',
                 name,
@@ -568,7 +559,7 @@ class Rounds:
         mark = made if applying.reference == "none" else applying.made
         lost = made - state.mark if applying.reference == "none" else 0
         store.write(dataclasses.replace(state, applying=None, mark=mark))
-        _publish(store)
+        publish(store)
         done.lost += lost
         return lost
 
@@ -650,27 +641,6 @@ def _takes_optimizer(team: Team, to: int, source: int, anchor: Anchor) -> bool:
     own, other = team.statuses[to], team.statuses[source]
     is_same = bool(own.optimizer) and own.optimizer == other.optimizer
     return is_same and own.fresh == 1 and anchor.number > 0
-
-
-def view_of(memory: Tensor) -> memoryview:
-    """Return the bytes of memory, uint8 `[bytes]`, without a copy."""
-    array: Any = memory.numpy()
-    return memoryview(array)
-
-
-def digest(store: Store, slot: int) -> str:
-    """Return the SHA-256 of an anchor's memory."""
-    memory = view_of(store.contents(slot))
-    found = hashlib.sha256()
-    for begin in range(0, len(memory), COPY_PIECE):
-        found.update(memory[begin : begin + COPY_PIECE])
-    return found.hexdigest()
-
-
-def _publish(store: Store) -> None:
-    """Show the steps of other hosts, unless the weights have been replaced since the anchor."""
-    if store.replaced() == store.state.replaced:
-        store.publish()
 
 
 def _pair(found: Any) -> tuple[Any, Any]:

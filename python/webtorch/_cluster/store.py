@@ -7,6 +7,8 @@ from typing import Any, Literal, Protocol
 from torch import Tensor
 
 from webtorch._cluster.lineage import Anchor
+from webtorch._cluster.rollout import Order, Rollout
+from webtorch._cluster.trial import Figures, Trial
 
 SNAPSHOT = 2
 """The region of a contribution, the difference of weights to the anchor; 0 and 1 are anchors."""
@@ -81,6 +83,10 @@ class State:
     """That of the group of the last round."""
     time: float = 0.0
     """When the last round ended, seconds since 1970; 0: there was none."""
+    rollout: Rollout | None = None
+    """The last one that this host has heard of."""
+    trial: Trial | None = None
+    """Of the epoch that the host has, if that is rolled out."""
 
     def write(self) -> dict[str, Any]:
         """Return it as an object of JSON."""
@@ -88,6 +94,8 @@ class State:
         found["prepared"] = self.prepared.write() if self.prepared else None
         found["pending"] = asdict(self.pending) if self.pending else None
         found["applying"] = asdict(self.applying) if self.applying else None
+        found["rollout"] = self.rollout.write() if self.rollout else None
+        found["trial"] = self.trial.write() if self.trial else None
         return found
 
     @classmethod
@@ -99,6 +107,8 @@ class State:
             ("prepared", Anchor.read),
             ("pending", lambda each: Pending(**each)),
             ("applying", lambda each: Applying(**each)),
+            ("rollout", Rollout.read),
+            ("trial", Trial.read),
         ):
             values[key] = None if found[key] is None else read(found[key])
         values["members"] = tuple(found["members"])
@@ -167,6 +177,12 @@ class Store(Protocol):
 
     def set_frozen(self, frozen: bool) -> None:
         """Let training make no steps at this host, or make them again."""
+
+    def take_order(self) -> Order:
+        """Return what an operator has ordered for what is rolled out, once."""
+
+    def figures(self) -> Figures:
+        """Return what was counted at this host: requests, errors, steps, losses."""
 
     def others_made(self) -> int:
         """Return the steps of the weights beside `made`, which were made at other hosts."""

@@ -13,7 +13,7 @@ PIECE = 60 << 10
 """Bytes of a message in one exchange."""
 
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Version of what hosts exchange; it changes with the messages of rounds."""
 
 
@@ -40,12 +40,22 @@ class Status:
     optimizer: str
     fresh: int
     """1 if the host has not been in a round since it has this memory."""
+    joined: int
+    """1 if it has been in a round with the same anchors at all hosts."""
     frozen: int
     """1 if the model is frozen."""
     orders: int
     """How often that has changed."""
     told: str
     """Identifies the layouts that the host has compared with its own."""
+    epoch: int
+    """That of the anchor."""
+    origin: str
+    """Where the weights of the epoch were put into place."""
+    rollout: str
+    """What is rolled out, as the host knows it; see `webtorch._cluster.rollout`."""
+    verdict: str
+    """What it says of the epoch that it has, if that is rolled out."""
 
     @classmethod
     def read(cls, found: Any) -> "Status":
@@ -77,6 +87,8 @@ class Team:
     """None if this host is not one of them."""
     size: int
     """Hosts of the group."""
+    back: frozenset[int] = frozenset()
+    """Ranks of those whose anchor is given up for any other."""
 
     @property
     def first(self) -> Status:

@@ -31,6 +31,7 @@ from webtorch._cluster.store import State
 from webtorch._cluster.teams import CutOff, Disagreement, agreed, connected, rules_of
 from webtorch._process import began, instance
 from webtorch._worker.cluster_metrics import Metrics
+from webtorch._worker.figures import count
 from webtorch._zone.orders import Orders
 from webtorch._zone.rounds_store import RoundsStore
 from webtorch._zone.shared_state import SharedState
@@ -270,6 +271,7 @@ class Cluster(threading.Thread):
                 if store is not None:
                     store.rest = self._rest(shared.name, store.floats)
                     store.order = self._order if self._orders else None
+                    store.count = count
                     found[shared.name] = store
             yield found
 

@@ -6,10 +6,13 @@ from collections.abc import Collection, Mapping
 from webtorch._cells import SECONDS, Cells, Kind, Wanted, own_cells
 from webtorch._cluster.lineage import id_of
 from webtorch._cluster.rounds import Round
+from webtorch._cluster.store import State
 from webtorch._zone.rounds_store import RoundsStore
 from webtorch.metrics import Counter, Gauge, Histogram
 
 _RESULTS = ("done", "idle", "failed", "alone")
+
+_STOPPED = "webtorch_cluster_rollout_stopped"
 
 FORGET = 3600.0
 """Seconds for which a host that has gone is shown."""
@@ -63,6 +66,7 @@ class Metrics:
         )
         self._began = time.time()
         self._seen: dict[str, float] = {}
+        self._stopped: dict[str, str] = {}
 
     def count_round(self, done: Round, seconds: float) -> None:
         """Count a round that is complete."""
@@ -127,6 +131,7 @@ class Metrics:
                 uncounted,
                 f'model="{value}"',
             )
+            self._show_rollout(store.state, value)
 
         if stores:
             # of another worker of this host, too
@@ -136,6 +141,31 @@ class Metrics:
                 "Time since the last round that counted steps.",
                 max(0.0, time.time() - last),
             )
+
+    def _show_rollout(self, state: State, model: str) -> None:
+        """Show the epoch, and what is rolled out: a host that has stopped it and why, too."""
+        label = f'model="{model}"'
+        rollout = state.rollout
+        is_open = rollout is not None and rollout.is_open and rollout.size > 1
+        self._set(
+            "webtorch_cluster_epoch", "Number of the weights' epoch.", state.anchor.epoch, label
+        )
+        self._set(
+            "webtorch_cluster_rollout",
+            "Whether hosts do not have weights yet that are rolled out.",
+            float(is_open),
+            label,
+        )
+        stopped = ""
+        if rollout is not None and rollout.stage == "stopped":
+            kind = rollout.reason.partition(":")[0]
+            stopped = f'{label},host="{rollout.host}",reason="{kind}"'
+        before = self._stopped.pop(model, "")
+        if before and before != stopped:
+            self._gauges[_STOPPED, before].ints[0] = 0
+        if stopped:
+            self._stopped[model] = stopped
+            self._set(_STOPPED, "1: a rollout has stopped, at this host.", 1.0, stopped)
 
     def hide(self) -> None:
         """Show no gauges: another worker does."""

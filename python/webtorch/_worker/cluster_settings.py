@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from webtorch._cluster.coordinator import normal_address
-from webtorch._cluster.interfaces import Compression, Outer, Settings
+from webtorch._cluster.interfaces import Compression, Outer, Rolling, Settings
 from webtorch._native import ffi, lib
 
 _COMPRESS: Final[dict[int, Compression]] = {
@@ -34,6 +34,7 @@ def read_settings(found: Any) -> Settings | None:
         timeout=found.timeout / 1000,
         compress=_COMPRESS[found.compress],
         outer=outer,
+        rolling=Rolling(found.rollout, found.pause / 1000) if found.rollout else None,
         guest="off",
     )
 

@@ -10,6 +10,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from webtorch import _state, _versions
+from webtorch._cluster.rollout import Order, Rollout
+from webtorch._cluster.store import State
 from webtorch._errors import HTTPError
 from webtorch._handlers import TensorFunction, handler
 from webtorch._model import Model, models
@@ -230,6 +232,16 @@ def unfreeze(name: str, body: Body) -> Any:
     return _set_frozen(name, body, False)
 
 
+def promote_rollout(name: str, body: Body) -> Any:
+    """Let all hosts of a cluster take the weights that are rolled out."""
+    return _order_rollout(name, body, "promote")
+
+
+def rollback_rollout(name: str, body: Body) -> Any:
+    """Let the hosts that have weights which are rolled out take those of the others."""
+    return _order_rollout(name, body, "rollback")
+
+
 def load(name: str, body: Body) -> Any:
     """Load a version; one that is loaded and named takes the latest of its files again."""
     _load(name, _version(body), again="version" in body)
@@ -411,6 +423,17 @@ def _set_frozen(name: str, body: Body, frozen: bool) -> Any:
     return get_model(name, {})
 
 
+def _order_rollout(name: str, body: Body, order: Order) -> Any:
+    shared = _shared(_model(name, body))
+    # the latest blocks, which this worker may not use yet
+    with shared.pinned() as blocks:
+        store = shared.rounds_store(blocks)
+        if store is None or store.state.rollout is None or not store.state.rollout.is_open:
+            raise HTTPError(409, f'no weights of model "{shared.name}" are rolled out')
+        store.order_rollout(order)
+    return get_model(name, {})
+
+
 def _order(change: Callable[[Ordered], Ordered]) -> None:
     """Write an order, and wait until all workers that serve have followed it."""
     if follower is None:
@@ -533,9 +556,22 @@ def _describe(model: Model) -> dict[str, Any]:
             counters = blocks.counters
             found |= {"steps": all_steps(counters), "saved": counters.saved}
             found["frozen"] = bool(counters.frozen)
+            store = state.rounds_store(blocks)
+            if store is not None and store.state.rollout is not None:
+                found["rollout"] = _describe_rollout(store.state, store.state.rollout)
     else:
         found["steps"] = state.steps
     return found | {"trained": model.optimizer is not None, "of_code": model.is_of_code}
+
+
+def _describe_rollout(state: State, rollout: Rollout) -> dict[str, Any]:
+    return {
+        "state": rollout.stage,
+        "from": rollout.origin.partition("/")[0],
+        "here": state.anchor.of == rollout.of,
+        "host": rollout.host,
+        "reason": rollout.reason,
+    }
 
 
 def _sorted(found: list[Model]) -> list[Model]:
@@ -558,6 +594,8 @@ _CHANGES = {
     checkpoint,
     rollback,
     promote,
+    promote_rollout,
+    rollback_rollout,
     freeze,
     unfreeze,
     load,
@@ -589,6 +627,8 @@ _ROUTES: list[tuple[re.Pattern[str], str, Callable[..., Any], Mapping[str, type]
         (r"/models/([^/]+)/checkpoint", "POST", checkpoint, _VERSION),
         (r"/models/([^/]+)/rollback", "POST", rollback, {**_VERSION, "step": int, "file": str}),
         (r"/models/([^/]+)/promote", "POST", promote, {**_VERSION, "to": str}),
+        (r"/models/([^/]+)/rollout/promote", "POST", promote_rollout, _VERSION),
+        (r"/models/([^/]+)/rollout/rollback", "POST", rollback_rollout, _VERSION),
         (r"/models/([^/]+)/freeze", "POST", freeze, _VERSION),
         (r"/models/([^/]+)/unfreeze", "POST", unfreeze, _VERSION),
         (r"/models/([^/]+)/load", "POST", load, _VERSION),

@@ -30,7 +30,7 @@ from webtorch._worker.open_runner import OPEN, OpenRunner
 from webtorch._worker.request_runner import RequestRunner
 from webtorch._worker.schema_writer import read_captures, write_schema, write_values
 from webtorch._worker.tensor_runner import TensorRunner
-from webtorch._worker.versions import Function, versions
+from webtorch._worker.versions import Function, models_of, versions
 from webtorch._worker.warm_up import warm_up
 from webtorch._zone.shared_state import retire_all_but
 from webtorch.balancer import PolicyError
@@ -47,6 +47,9 @@ _runners: list[Runner] = []
 
 _shadows: set[Runner] = set()
 """Those that compute copies of requests alone."""
+
+_users: tuple[dict[str, Any], dict[str, set[str]]] | None = None
+"""Handlers by their names, and the names of the models that each of them uses."""
 
 
 def load_handler(name: str, schema: Any) -> Runner:
@@ -153,6 +156,16 @@ def tensor_functions(*, shadows: bool = True) -> list[Function]:
         if isinstance(runner.handler, TensorFunction) and (shadows or runner not in _shadows)
     }
     return [*reversed(found.values())]
+
+
+def users(model: str) -> list[str]:
+    """Return the names of the handlers that use a model, each once; no shadows."""
+    global _users
+    handlers = {runner.name: runner.handler for runner in [*_runners] if runner not in _shadows}
+    if _users is None or _users[0] != handlers:
+        # it takes a while to find them
+        _users = handlers, {name: models_of(each) for name, each in handlers.items()}
+    return [name for name, used in _users[1].items() if model in used]
 
 
 def _of_versions() -> list[Function]:

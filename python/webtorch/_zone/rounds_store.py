@@ -9,15 +9,17 @@ import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 import torch
 from torch import Tensor
 
 from webtorch._cluster import flat
+from webtorch._cluster.digests import digest
 from webtorch._cluster.lineage import first
-from webtorch._cluster.rounds import digest
+from webtorch._cluster.rollout import Order
 from webtorch._cluster.store import SNAPSHOT, State
+from webtorch._cluster.trial import Figures
 from webtorch._zone.blocks import Blocks
 from webtorch._zone.interfaces import Counters, all_steps
 from webtorch._zone.layout import Entry, Layout
@@ -34,9 +36,11 @@ _ROOM = 64 << 10
 _PIECE = 16 << 10
 """Elements that are changed at a time: those that may be changed in part if a worker is killed."""
 
-_SEQUENCE, _CHANGE, _STAGE, _MADE_OF, _MADE = range(5)
+_SEQUENCE, _CHANGE, _STAGE, _MADE_OF, _MADE, _ORDER = range(6)
 """Numbers in the head: of the state; of the change of the weights, and how far it is; of a change
-that is complete, and `made` as of then."""
+that is complete, and `made` as of then; of an order in `_ORDERS`."""
+
+_ORDERS: tuple[Order, ...] = get_args(Order)
 
 _REGIONS = ("anchor0", "anchor1", "snapshot")
 
@@ -105,6 +109,9 @@ class RoundsStore:
 
     order: Callable[[str, bool], None] | None = None
     """Writes an order that freezes the model of a name, or not, for the workers of this host."""
+
+    count: Callable[[str], Figures] | None = None
+    """Returns what was counted at this host, of the model of a name."""
 
     rest: Tensor | None = None
     """What rounding has left, in memory of this process: another worker begins without."""
@@ -269,6 +276,21 @@ class RoundsStore:
                     error,
                 )
         self.counters.frozen = int(frozen)
+
+    def order_rollout(self, order: Order) -> None:
+        """Leave an order for the worker that does rounds."""
+        self._head[_ORDER] = _ORDERS.index(order)
+
+    def take_order(self) -> Order:
+        """Return what an operator has ordered for what is rolled out, once."""
+        order = _ORDERS[int(self._head[_ORDER])]
+        if order:
+            self._head[_ORDER] = 0
+        return order
+
+    def figures(self) -> Figures:
+        """Return what was counted at this host."""
+        return self.count(self.name) if self.count else Figures()
 
     def replaced(self) -> int:
         """Return how often the weights were replaced."""

@@ -190,7 +190,8 @@ class StoredCheckpoints:
     def _save(self, shared: SharedState, last: bool) -> bool:
         with shared.pinned() as blocks:
             version = _version(shared, blocks, self._memory)
-        if version is None or self._done.get(shared.name) == version.key:
+            is_on_trial = _is_on_trial(shared, blocks)
+        if version is None or is_on_trial or self._done.get(shared.name) == version.key:
             return False
         folder = self._folder_of(shared)
         listing = self._bucket.list(folder)
@@ -354,6 +355,22 @@ def _version(shared: SharedState, blocks: Blocks, memory: str) -> _Version | Non
     layout = hashlib.sha256(shared.layout.key).hexdigest()[:16]
     key = f"{shared.name}/{steps}/{replaced}/{layout}"
     return _Version(key, replaced, steps, frozenset({memory}), steps) if steps else None
+
+
+def _is_on_trial(shared: SharedState, blocks: Blocks) -> bool:
+    """Return whether other hosts are not to have the weights of this one yet.
+
+    A host that begins with the store would have them.
+    """
+    store = shared.rounds_store(blocks)
+    if store is None:
+        return False
+    state = store.state
+    rollout = state.rollout
+    if rollout is None or rollout.size == 1:
+        return False
+    is_tried = rollout.is_open and state.anchor.of == rollout.of
+    return is_tried or state.anchor.of in rollout.void
 
 
 def _version_of(anchor: Anchor) -> _Version | None:

@@ -149,6 +149,8 @@ typedef struct {
     int32_t          outer;
     double           rate;
     double           momentum;
+    uint32_t         rollout;
+    uint64_t         pause;
     uint32_t         nsecrets;
     uint32_t         secret_len[WEBTORCH_MAX_SECRETS];
     const char      *secret[WEBTORCH_MAX_SECRETS];
@@ -623,6 +625,9 @@ int ngx_webtorch_drain_get(void);
 int ngx_webtorch_exiting(void);
 
 uint64_t *ngx_webtorch_metrics_open(int type, const char *name, const char *labels, const char *help, const double *bounds, uint32_t nbounds);
+
+void ngx_webtorch_metrics_sum_answers(const char *name, uint64_t *answers, uint64_t *errors);
+void ngx_webtorch_metrics_sum_losses(const char *name, uint64_t *steps, double *losses);
 
 int ngx_webtorch_split_reward(const char *name, size_t name_len, const char *choice, size_t choice_len, double value);
 
