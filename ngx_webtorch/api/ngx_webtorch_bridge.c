@@ -1604,6 +1604,7 @@ static void _cffi_checkfld_typedef_webtorch_cluster_t(webtorch_cluster_t *p)
   (void)((p->port) | 0);  /* check that 'webtorch_cluster_t.port' is an integer */
   (void)((p->interval) | 0);  /* check that 'webtorch_cluster_t.interval' is an integer */
   (void)((p->timeout) | 0);  /* check that 'webtorch_cluster_t.timeout' is an integer */
+  (void)((p->guest) | 0);  /* check that 'webtorch_cluster_t.guest' is an integer */
   (void)((p->compress) | 0);  /* check that 'webtorch_cluster_t.compress' is an integer */
   (void)((p->outer) | 0);  /* check that 'webtorch_cluster_t.outer' is an integer */
   { double *tmp = &p->rate; (void)tmp; }
@@ -5101,6 +5102,33 @@ static int _cffi_const_WEBTORCH_GET(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_GUEST_ALWAYS(unsigned long long *o)
+{
+  int n = (WEBTORCH_GUEST_ALWAYS) <= 0;
+  *o = (unsigned long long)((WEBTORCH_GUEST_ALWAYS) | 0);  /* check that WEBTORCH_GUEST_ALWAYS is an integer */
+  if (!_cffi_check_int(*o, n, 1U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_GUEST_AUTO(unsigned long long *o)
+{
+  int n = (WEBTORCH_GUEST_AUTO) <= 0;
+  *o = (unsigned long long)((WEBTORCH_GUEST_AUTO) | 0);  /* check that WEBTORCH_GUEST_AUTO is an integer */
+  if (!_cffi_check_int(*o, n, 0))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_GUEST_OFF(unsigned long long *o)
+{
+  int n = (WEBTORCH_GUEST_OFF) <= 0;
+  *o = (unsigned long long)((WEBTORCH_GUEST_OFF) | 0);  /* check that WEBTORCH_GUEST_OFF is an integer */
+  if (!_cffi_check_int(*o, n, 2U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_HANDED(unsigned long long *o)
 {
   int n = (WEBTORCH_HANDED) <= 0;
@@ -5924,6 +5952,9 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_FLOAT32", (void *)_cffi_const_WEBTORCH_FLOAT32, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_FLOAT64", (void *)_cffi_const_WEBTORCH_FLOAT64, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_GET", (void *)_cffi_const_WEBTORCH_GET, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_GUEST_ALWAYS", (void *)_cffi_const_WEBTORCH_GUEST_ALWAYS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_GUEST_AUTO", (void *)_cffi_const_WEBTORCH_GUEST_AUTO, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_GUEST_OFF", (void *)_cffi_const_WEBTORCH_GUEST_OFF, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_HANDED", (void *)_cffi_const_WEBTORCH_HANDED, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_HANDLER", (void *)_cffi_const_WEBTORCH_HANDLER, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_HEAD", (void *)_cffi_const_WEBTORCH_HEAD, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -6197,6 +6228,9 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "timeout", offsetof(webtorch_cluster_t, timeout),
                sizeof(((webtorch_cluster_t *)0)->timeout),
                _CFFI_OP(_CFFI_OP_NOOP, 126) },
+  { "guest", offsetof(webtorch_cluster_t, guest),
+             sizeof(((webtorch_cluster_t *)0)->guest),
+             _CFFI_OP(_CFFI_OP_NOOP, 226) },
   { "compress", offsetof(webtorch_cluster_t, compress),
                 sizeof(((webtorch_cluster_t *)0)->compress),
                 _CFFI_OP(_CFFI_OP_NOOP, 226) },
@@ -6880,57 +6914,57 @@ static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
   { "$webtorch_block_t", 258, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_block_t), offsetof(struct _cffi_align_typedef_webtorch_block_t, y), 18, 9 },
   { "$webtorch_cluster_t", 260, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_cluster_t), offsetof(struct _cffi_align_typedef_webtorch_cluster_t, y), 27, 17 },
+    sizeof(webtorch_cluster_t), offsetof(struct _cffi_align_typedef_webtorch_cluster_t, y), 27, 18 },
   { "$webtorch_counters_t", 262, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_counters_t), offsetof(struct _cffi_align_typedef_webtorch_counters_t, y), 44, 9 },
+    sizeof(webtorch_counters_t), offsetof(struct _cffi_align_typedef_webtorch_counters_t, y), 45, 9 },
   { "$webtorch_form_t", 265, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_form_t), offsetof(struct _cffi_align_typedef_webtorch_form_t, y), 53, 12 },
+    sizeof(webtorch_form_t), offsetof(struct _cffi_align_typedef_webtorch_form_t, y), 54, 12 },
   { "$webtorch_gap_t", 266, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_gap_t), offsetof(struct _cffi_align_typedef_webtorch_gap_t, y), 65, 4 },
+    sizeof(webtorch_gap_t), offsetof(struct _cffi_align_typedef_webtorch_gap_t, y), 66, 4 },
   { "$webtorch_header_t", 270, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 69, 2 },
+    sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 70, 2 },
   { "$webtorch_job_t", 271, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 71, 11 },
+    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 72, 11 },
   { "$webtorch_learned_t", 272, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_learned_t), offsetof(struct _cffi_align_typedef_webtorch_learned_t, y), 82, 11 },
+    sizeof(webtorch_learned_t), offsetof(struct _cffi_align_typedef_webtorch_learned_t, y), 83, 11 },
   { "$webtorch_net_t", 273, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_net_t), offsetof(struct _cffi_align_typedef_webtorch_net_t, y), 93, 10 },
+    sizeof(webtorch_net_t), offsetof(struct _cffi_align_typedef_webtorch_net_t, y), 94, 10 },
   { "$webtorch_params_t", 274, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 103, 9 },
+    sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 104, 9 },
   { "$webtorch_part_t", 275, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_part_t), offsetof(struct _cffi_align_typedef_webtorch_part_t, y), 112, 6 },
+    sizeof(webtorch_part_t), offsetof(struct _cffi_align_typedef_webtorch_part_t, y), 113, 6 },
   { "$webtorch_peer_t", 276, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_peer_t), offsetof(struct _cffi_align_typedef_webtorch_peer_t, y), 118, 7 },
+    sizeof(webtorch_peer_t), offsetof(struct _cffi_align_typedef_webtorch_peer_t, y), 119, 7 },
   { "$webtorch_reply_t", 278, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 125, 9 },
+    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 126, 9 },
   { "$webtorch_request_t", 280, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 134, 15 },
+    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 135, 15 },
   { "$webtorch_rows_t", 281, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_rows_t), offsetof(struct _cffi_align_typedef_webtorch_rows_t, y), 149, 18 },
+    sizeof(webtorch_rows_t), offsetof(struct _cffi_align_typedef_webtorch_rows_t, y), 150, 18 },
   { "$webtorch_sample_t", 282, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 167, 5 },
+    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 168, 5 },
   { "$webtorch_schema_t", 283, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 172, 31 },
+    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 173, 31 },
   { "$webtorch_server_t", 284, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 203, 7 },
+    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 204, 7 },
   { "$webtorch_settings_t", 285, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 210, 19 },
+    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 211, 19 },
   { "$webtorch_span_t", 286, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 229, 3 },
+    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 230, 3 },
   { "$webtorch_spec_t", 287, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 232, 5 },
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 233, 5 },
   { "$webtorch_str_t", 292, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 237, 2 },
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 238, 2 },
   { "$webtorch_text_t", 293, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 239, 2 },
+    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 240, 2 },
   { "$webtorch_trace_span_t", 294, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_trace_span_t), offsetof(struct _cffi_align_typedef_webtorch_trace_span_t, y), 241, 4 },
+    sizeof(webtorch_trace_span_t), offsetof(struct _cffi_align_typedef_webtorch_trace_span_t, y), 242, 4 },
   { "$webtorch_trace_t", 296, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_trace_t), offsetof(struct _cffi_align_typedef_webtorch_trace_t, y), 245, 4 },
+    sizeof(webtorch_trace_t), offsetof(struct _cffi_align_typedef_webtorch_trace_t, y), 246, 4 },
   { "$webtorch_wanted_t", 297, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 249, 6 },
+    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 250, 6 },
   { "webtorch_failure_s", 264, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_failure_t), offsetof(struct _cffi_align__webtorch_failure_t, y), 255, 5 },
+    sizeof(webtorch_failure_t), offsetof(struct _cffi_align__webtorch_failure_t, y), 256, 5 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
@@ -6971,7 +7005,7 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   NULL,  /* no enums */
   _cffi_typenames,
-  191,  /* num_globals */
+  194,  /* num_globals */
   28,  /* num_struct_unions */
   0,  /* num_enums */
   28,  /* num_typenames */

@@ -2,10 +2,12 @@
 
 import dataclasses
 import json
+import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from webtorch._cluster.guests import Offers, chosen
 from webtorch._cluster.interfaces import ClusterError, Group, Settings, View
 from webtorch._cluster.store import Store
 
@@ -13,7 +15,7 @@ PIECE = 60 << 10
 """Bytes of a message in one exchange."""
 
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Version of what hosts exchange; it changes with the messages of rounds."""
 
 
@@ -46,6 +48,8 @@ class Status:
     """How often that has changed."""
     told: str
     """Identifies the layouts that the host has compared with its own."""
+    guests: dict[str, list[int]]
+    """What it has of guests, see `Offers`."""
 
     @classmethod
     def read(cls, found: Any) -> "Status":
@@ -56,7 +60,10 @@ class Status:
 
         """
         try:
-            types = {each.name: each.type for each in dataclasses.fields(cls)}
+            types = {
+                each.name: typing.get_origin(each.type) or each.type
+                for each in dataclasses.fields(cls)
+            }
             values = {key: found[key] for key in types}
         except (TypeError, KeyError) as error:
             raise ClusterError(f"a status is malformed: {error!r}") from error
@@ -87,6 +94,11 @@ class Team:
         """Return whether all have the same anchor, and none has prepared another one."""
         keys = {status.anchor for status in self.statuses.values()}
         return len(keys) == 1 and not any(each.prepared for each in self.statuses.values())
+
+    def guests(self) -> dict[int, Offers]:
+        """Return what each host adds to its own contribution, by the ranks of the hosts."""
+        offers = {rank: status.guests for rank, status in self.statuses.items()}
+        return chosen(offers, [status.host for status in self.statuses.values()])
 
 
 def rules_of(settings: Settings) -> str:
@@ -222,4 +234,5 @@ def youngest_order(statuses: Iterable[Status]) -> Status:
 
 def has_prepared(team: Team) -> bool:
     """Return whether its hosts may have prepared an anchor: all hosts know it from statuses."""
-    return not team.is_settled() or any(each.steps for each in team.statuses.values())
+    has_steps = any(each.steps or each.guests for each in team.statuses.values())
+    return not team.is_settled() or has_steps
