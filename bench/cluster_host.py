@@ -107,6 +107,7 @@ class Runner:
                     self._round()
             except Slow:
                 self._close_group()
+                self.reception.admit(())
                 self.membership.close()
                 self.membership = Lighthouse(self.settings, self.ring, self.instance)
                 self.visits = Visits(
@@ -148,7 +149,6 @@ class Runner:
             self.tell("member")
 
     def _close_group(self) -> None:
-        self.reception.admit(())
         if self.group is not None:
             self.group.close()
             self.group = None
@@ -182,7 +182,7 @@ class Runner:
         except ClusterError:
             self._close_group()
             if len(self.view.members) > 2:
-                self.speeds.measure(self.view.members)
+                self.speeds.measure(self.view.members, self.settings.timeout)
             raise
         seconds = time.monotonic() - start
         self.reception.admit(self.view.members)

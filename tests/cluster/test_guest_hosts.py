@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import time
 
 import pytest
 
@@ -56,7 +55,6 @@ def test_host_with_a_slow_link_becomes_a_guest(network):
             hosts.train(index, 2)
         wait_for(lambda: is_counted(hosts, 6, range(3)), "the first steps")
         network.link(2, 2e6, 0.1)
-        started = time.monotonic()
 
         def is_guest():
             for index in range(2):
@@ -64,7 +62,6 @@ def test_host_with_a_slow_link_becomes_a_guest(network):
             return members(hosts, 0) == members(hosts, 1) == ["web-0", "web-1"]
 
         wait_for(is_guest, "a guest")
-        assert time.monotonic() - started < 3 * 3 + 3 + 10
         hosts.servers[2].wait_for_log("this host is a guest now: its links are slow")
         hosts.servers[0].wait_for_log('host "web-2" is a guest now')
 

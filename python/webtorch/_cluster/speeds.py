@@ -21,7 +21,7 @@ log = logging.getLogger("webtorch")
 PROBE = 512 << 10
 """Bytes of a probe, each way: enough for a connection to reach the rate of a slow link."""
 
-RATIO = 4
+RATIO = 3
 """A slow link has less than this part of the best rate of a host."""
 
 LEAST = 2.0
@@ -30,7 +30,12 @@ LEAST = 2.0
 PAUSE = 30.0
 """Seconds from one measurement without a slow host to the next one, while rounds take long."""
 
-_MAX_TRIP = 0.3
+CONNECT = 0.5
+"""Seconds for which others are waited for that may be cut off."""
+
+_POLL = 0.02
+
+_MAX_TRIP = 0.2
 """Seconds of a round trip that are not the link's rate, at most: a full queue is."""
 
 _SLOWEST = 1.0
@@ -57,6 +62,7 @@ class Speeds:
         self._lock = threading.Lock()
         self._rates: dict[str, float | None] = {}
         self._threads: list[threading.Thread] = []
+        self._connected: set[str] = set()
         self._due = 0.0
 
     def measure(self, members: Sequence[Member], seconds: float = 0.0) -> None:
@@ -64,7 +70,7 @@ class Speeds:
 
         Args:
             members: The hosts.
-            seconds: How long to wait for the results.
+            seconds: How long to wait for the results of those that answer.
 
         """
         others = [each for each in members if each.id != self._settings.id]
@@ -78,9 +84,12 @@ class Speeds:
             ]
             for thread in self._threads:
                 thread.start()
-        deadline = time.monotonic() + seconds
-        for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+        started = time.monotonic()
+        while self._is_busy() and time.monotonic() - started < seconds:
+            if not self._connected and time.monotonic() - started > CONNECT:
+                # those that are left do not answer
+                return
+            time.sleep(_POLL)
 
     def _is_busy(self) -> bool:
         return any(each.is_alive() for each in self._threads)
@@ -114,7 +123,7 @@ class Speeds:
             )
 
     def _measure(self, member: Member) -> None:
-        found = rate(self._settings, self._ring, member)
+        found = rate(self._settings, self._ring, member, self._connected)
         with self._lock:
             self._rates[member.id] = found
 
@@ -131,8 +140,16 @@ def size_of_round(stores: Mapping[str, Store], compress: Compression) -> int:
     return sum(2 * formats.size(count, compress) for count in counts)
 
 
-def rate(settings: Settings, ring: Ring, member: Member) -> float | None:
-    """Return the bytes a second to a host and back, the lower of them; None: it is not known."""
+def rate(settings: Settings, ring: Ring, member: Member, connected: set[str]) -> float | None:
+    """Return the bytes a second to a host and back, the lower of them; None: it is not known.
+
+    Args:
+        settings: The cluster's.
+        ring: Its keys.
+        member: The host.
+        connected: Has its id while it is measured.
+
+    """
     started = time.monotonic()
     try:
         call = connect(settings, ring, member.address, member.port)
@@ -140,6 +157,7 @@ def rate(settings: Settings, ring: Ring, member: Member) -> float | None:
         log.debug('the link to "%s" cannot be measured: %s', member.id, error)
         return None
     trip = (time.monotonic() - started) / 2
+    connected.add(member.id)
     try:
         return probe(call, trip)
     except CallError:
@@ -147,6 +165,7 @@ def rate(settings: Settings, ring: Ring, member: Member) -> float | None:
     except ClusterError:
         return None
     finally:
+        connected.discard(member.id)
         call.close()
 
 

@@ -377,6 +377,7 @@ class Host:
             # others do not wait for it from now on
             self._renew_membership()
             self._speeds.forget()
+            self._reception.admit(())
             self._guest.begin(found.members, str(error))
             return 0.0
         except (Unreachable, Taken, Outsider, Disagreement, CutOff) as error:
@@ -425,8 +426,7 @@ class Host:
         self._reception.admit(view.members)
         seconds = time.monotonic() - started
         if seconds > limit(self._settings):
-            # the next round would be in its way
-            self._measure(view, self._settings.timeout)
+            self._measure(view)
         else:
             self._speeds.forget()
         self._metrics.count_bytes(group.sent - sent, group.received - received)
@@ -435,10 +435,10 @@ class Host:
         self._metrics.count_round(done, seconds)
         return self._settings.interval if done.settled else 0.0
 
-    def _measure(self, view: View, seconds: float = 0.0) -> None:
-        """Measure the links, if a host could be slow to most others."""
+    def _measure(self, view: View) -> None:
+        """Measure the links, if a host could be slow to most others; a round would disturb it."""
         if len(view.members) > 2:
-            self._speeds.measure(view.members, seconds)
+            self._speeds.measure(view.members, self._settings.timeout)
 
     @property
     def is_cut_off(self) -> bool:
@@ -488,7 +488,6 @@ class Host:
         if self._group is not None:
             self._group.close()
             self._group = None
-            self._reception.admit(())
 
     def _waits_for_others(self, view: View, stores: Mapping[str, RoundsStore]) -> bool:
         """Return whether it is too early for anchors of a host that has none of others.
@@ -584,6 +583,7 @@ class Host:
 
     def _go_on_alone(self, error: ClusterError) -> None:
         self._close_group()
+        self._reception.admit(())
         self._rounds.note_members([self._settings.id], 0)
         self._metrics.count_alone()
         self._forget_failures()
