@@ -454,6 +454,60 @@ def _is_near(event: Event, value: float) -> bool:
     return all(abs(each - value) < 1000 for each in event["weight"])
 
 
+def slow_link(_: Settings) -> Row:
+    """Give a host a link of 5 Mbit/s and 200 ms: it becomes a guest, and comes back."""
+    timeout = 5.0
+    with cluster(count=SMALL, rate=20, timeout=timeout) as hosts:
+        hosts.start_all()
+        *others, slow = hosts.hosts
+        start = time.monotonic()
+        hosts.network.link(slow.index, 5e6, 0.2)
+        hosts.wait(lambda: hosts.together(2, start, others), "a round of two")
+        again = max(_first(host, start, 2) for host in others) - start
+        end = time.monotonic() + 30
+        while time.monotonic() < end:
+            time.sleep(1)
+        between = _pauses(_rounds_since(others[0], start + again))
+        counted = [start + again, *_growths(others[0], slow.memory, start + again)]
+        gap = max(_pauses(counted))
+        hosts.network.link(slow.index, 1e9, 0.0025)
+        healed = time.monotonic()
+        account = settle(hosts)
+        details = {
+            "timeout": timeout,
+            "median_between_rounds_of_others": median(between),
+            "longest_between_rounds_of_others": max(between),
+            "longest_until_guest_is_counted": gap,
+            "guest_counted": len(counted) - 1,
+            "back_after": max(_first(host, healed, 3) for host in hosts.hosts) - healed,
+            **account,
+        }
+        is_full = median(between) < 2 * hosts.interval
+        met = again <= 3 * timeout + 3 and is_full and gap <= 10 and account["exact"]
+        name = "one host at 5 Mbit/s and 200 ms: others at full rate; guest counted"
+        return Row(name, "≤ 3 x timeout + 3; each ≤ 10 s", again, met, "s", details)
+
+
+def _rounds_since(host: Host, start: float) -> list[float]:
+    return [each["at"] for each in host.events if each["kind"] == "round" and each["at"] >= start]
+
+
+def _growths(host: Host, memory: str, start: float) -> list[float]:
+    """Return when more steps of a memory were counted."""
+    found, known = [], -1
+    for event in host.events:
+        if event["kind"] == "round":
+            steps = event["shares"].get(memory, 0)
+            if event["at"] >= start and steps > known >= 0:
+                found.append(event["at"])
+            known = max(known, steps)
+    return found
+
+
+def _pauses(times: list[float]) -> list[float]:
+    return [after - before for before, after in itertools.pairwise(times)]
+
+
 def agreed(hosts: Cluster) -> bool:
     """Whether all hosts have the same anchor."""
     return len({host.last["anchor"] for host in hosts.hosts if host.last}) == 1
@@ -577,6 +631,7 @@ ROWS = {
     "parted": parted,
     "rollout": rolled_out,
     "rollout-broken": rolled_out_broken,
+    "slow-link": slow_link,
     "faults": faults_at_random,
 }
 

@@ -18,7 +18,8 @@ import secrets
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,15 @@ import torch
 from cluster_threads import Adding, Memory
 from webtorch._cluster.coordinator import Coordinator
 from webtorch._cluster.group import GlooGroup, connect
+from webtorch._cluster.guests import Guests
 from webtorch._cluster.interfaces import ClusterError, Rolling, Settings, Unreachable, View
 from webtorch._cluster.membership import Lighthouse
-from webtorch._cluster.rounds import Rounds
+from webtorch._cluster.reception import Reception
+from webtorch._cluster.rounds import Round, Rounds
 from webtorch._cluster.seal import Ring
+from webtorch._cluster.speeds import Slow, Speeds, limit, size_of_round, without_slow
 from webtorch._cluster.trial import Figures
+from webtorch._cluster.visits import Visits
 
 
 class Counted(Memory):
@@ -85,15 +90,26 @@ class Runner:
         rest = self.settings.compress != "none"
         self.memory = Counted(self.name, found["count"], rest, Path(found["state"]))
         self.ring = Ring(self.settings.name, self.settings.secrets)
-        self.membership = Lighthouse(self.settings, self.ring, Path(found["state"]).name)
+        self.instance = Path(found["state"]).name
+        self.membership = Lighthouse(self.settings, self.ring, self.instance)
         kind = Adding if found["adding"] else Rounds
-        self.rounds = kind(self.settings, lambda: {"model": self.memory})
+        self.stores: Mapping[str, Counted] = {"model": self.memory}
+        guests = Guests()
+        self.rounds = kind(self.settings, lambda: self.stores, guests)
+        self.reception = Reception(self.settings, self.ring, guests)
+        self.speeds = Speeds(self.settings, self.ring)
+        self.visits: Visits | None = None
         self.group: GlooGroup | None = None
         self.view = View(0, ())
         self.mean_seconds = 0.0
 
+    @contextmanager
+    def _pinned(self) -> Iterator[Mapping[str, Counted]]:
+        yield self.stores
+
     def run(self) -> None:
         Coordinator(self.settings).start()
+        self.reception.start(self._pinned)
         self.tell("started", memory=f"{self.settings.id}/{self.name}")
         if self.rate:
             threading.Thread(target=self._train, daemon=True).start()
@@ -101,11 +117,23 @@ class Runner:
         while True:
             due = time.monotonic() + self.settings.interval
             try:
-                if not self._round():
+                if self.visits:
+                    self._visit(self.visits)
+                elif not self._round():
                     continue
+            except Slow:
+                self._close_group()
+                self.reception.admit(())
+                self.membership.close()
+                self.membership = Lighthouse(self.settings, self.ring, self.instance)
+                self.visits = Visits(
+                    self.settings, lambda: self.stores, self.ring, self.view.members
+                )
+                self.tell("guest")
+                continue
             except ClusterError as error:
                 self.tell("error", text=str(error), what=type(error).__name__)
-                if isinstance(error, Unreachable):
+                if self.visits or isinstance(error, Unreachable):
                     time.sleep(0.2)
                 continue
             time.sleep(max(0, due - time.monotonic()))
@@ -133,17 +161,38 @@ class Runner:
 
         return timed
 
+    def _visit(self, visits: Visits) -> None:
+        start = time.monotonic()
+        self._tell_round("visit", visits.turn(), seconds=time.monotonic() - start)
+        if visits.may_return():
+            visits.close()
+            self.visits = None
+            self.tell("member")
+
+    def _close_group(self) -> None:
+        if self.group is not None:
+            self.group.close()
+            self.group = None
+
     def _round(self) -> bool:
         """Do a round; return whether all hosts had the same anchors."""
         if not self.rate:
             self.memory.train()
         group = self.group.key if self.group else ""
-        self.membership.beat({"group": group, "uncounted": self.memory.uncounted})
+        size = size_of_round(self.stores, self.settings.compress)
+        self.membership.beat(
+            {
+                "group": group,
+                "uncounted": self.memory.uncounted,
+                "slow": self.speeds.slow(size),
+                "guest": self.settings.guest,
+            }
+        )
         self.view = self.membership.members()
+        self.view, _ = without_slow(self.view, self.settings.id)
+        self.speeds.keep(self.view.ids)
         if self.group is None or not self.group.fits(self.view):
-            if self.group is not None:
-                self.group.close()
-                self.group = None
+            self._close_group()
             self.group = connect(self.settings, self.view, self.ring)
             self.group.mean = self._timed(self.group.mean)  # type: ignore[method-assign]
             is_new = True
@@ -153,9 +202,29 @@ class Runner:
         try:
             done = self.rounds.run(self.group)
         except ClusterError:
-            self.group = None
+            self._close_group()
+            if len(self.view.members) > 2:
+                self.speeds.measure(self.view.members, self.settings.timeout)
             raise
         seconds = time.monotonic() - start
+        self.reception.admit(self.view.members)
+        self._tell_round(
+            "round",
+            done,
+            seconds=seconds,
+            mean_seconds=self.mean_seconds,
+            cpu=time.process_time() - cpu,
+            sent=self.group.sent - sent,
+            members=self.view.ids,
+            is_new=is_new,
+        )
+        if seconds <= limit(self.settings):
+            self.speeds.forget()
+        elif len(self.view.members) > 2:
+            self.speeds.measure(self.view.members, self.settings.timeout)
+        return done.settled
+
+    def _tell_round(self, kind: str, done: Round, **more: object) -> None:
         memory = self.memory
         with memory._lock:
             anchor = memory.state.anchor
@@ -164,13 +233,8 @@ class Runner:
             if done.settled and not memory.state.joined:
                 memory.write(dataclasses.replace(memory.state, joined=True))
             self.tell(
-                "round",
-                seconds=seconds,
-                mean_seconds=self.mean_seconds,
-                cpu=time.process_time() - cpu,
-                sent=self.group.sent - sent,
-                members=self.view.ids,
-                is_new=is_new,
+                kind,
+                **more,
                 steps=done.steps,
                 mismatches=done.mismatches,
                 anchor=anchor.key,
@@ -184,7 +248,6 @@ class Runner:
                 rollout=rollout.stage if rollout else "",
                 reason=rollout.reason if rollout else "",
             )
-        return done.settled
 
 
 def main() -> None:

@@ -28,6 +28,7 @@ typedef struct {
     uint32_t         port;
     uint64_t         interval;            /* milliseconds between rounds */
     uint64_t         timeout;             /* milliseconds */
+    int32_t          guest;               /* WEBTORCH_GUEST_AUTO and so on */
     int32_t          compress;            /* WEBTORCH_COMPRESS_NONE and so on */
     int32_t          outer;               /* WEBTORCH_OUTER_AVERAGE and so on */
     double           rate;                /* of WEBTORCH_OUTER_NESTEROV */

@@ -1614,6 +1614,7 @@ static void _cffi_checkfld_typedef_webtorch_cluster_t(webtorch_cluster_t *p)
   (void)((p->port) | 0);  /* check that 'webtorch_cluster_t.port' is an integer */
   (void)((p->interval) | 0);  /* check that 'webtorch_cluster_t.interval' is an integer */
   (void)((p->timeout) | 0);  /* check that 'webtorch_cluster_t.timeout' is an integer */
+  (void)((p->guest) | 0);  /* check that 'webtorch_cluster_t.guest' is an integer */
   (void)((p->compress) | 0);  /* check that 'webtorch_cluster_t.compress' is an integer */
   (void)((p->outer) | 0);  /* check that 'webtorch_cluster_t.outer' is an integer */
   { double *tmp = &p->rate; (void)tmp; }
@@ -5237,6 +5238,33 @@ static int _cffi_const_WEBTORCH_GET(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_GUEST_ALWAYS(unsigned long long *o)
+{
+  int n = (WEBTORCH_GUEST_ALWAYS) <= 0;
+  *o = (unsigned long long)((WEBTORCH_GUEST_ALWAYS) | 0);  /* check that WEBTORCH_GUEST_ALWAYS is an integer */
+  if (!_cffi_check_int(*o, n, 1U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_GUEST_AUTO(unsigned long long *o)
+{
+  int n = (WEBTORCH_GUEST_AUTO) <= 0;
+  *o = (unsigned long long)((WEBTORCH_GUEST_AUTO) | 0);  /* check that WEBTORCH_GUEST_AUTO is an integer */
+  if (!_cffi_check_int(*o, n, 0))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_GUEST_OFF(unsigned long long *o)
+{
+  int n = (WEBTORCH_GUEST_OFF) <= 0;
+  *o = (unsigned long long)((WEBTORCH_GUEST_OFF) | 0);  /* check that WEBTORCH_GUEST_OFF is an integer */
+  if (!_cffi_check_int(*o, n, 2U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_HANDED(unsigned long long *o)
 {
   int n = (WEBTORCH_HANDED) <= 0;
@@ -6060,6 +6088,9 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_FLOAT32", (void *)_cffi_const_WEBTORCH_FLOAT32, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_FLOAT64", (void *)_cffi_const_WEBTORCH_FLOAT64, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_GET", (void *)_cffi_const_WEBTORCH_GET, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_GUEST_ALWAYS", (void *)_cffi_const_WEBTORCH_GUEST_ALWAYS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_GUEST_AUTO", (void *)_cffi_const_WEBTORCH_GUEST_AUTO, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_GUEST_OFF", (void *)_cffi_const_WEBTORCH_GUEST_OFF, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_HANDED", (void *)_cffi_const_WEBTORCH_HANDED, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_HANDLER", (void *)_cffi_const_WEBTORCH_HANDLER, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_HEAD", (void *)_cffi_const_WEBTORCH_HEAD, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -6335,6 +6366,9 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "timeout", offsetof(webtorch_cluster_t, timeout),
                sizeof(((webtorch_cluster_t *)0)->timeout),
                _CFFI_OP(_CFFI_OP_NOOP, 126) },
+  { "guest", offsetof(webtorch_cluster_t, guest),
+             sizeof(((webtorch_cluster_t *)0)->guest),
+             _CFFI_OP(_CFFI_OP_NOOP, 236) },
   { "compress", offsetof(webtorch_cluster_t, compress),
                 sizeof(((webtorch_cluster_t *)0)->compress),
                 _CFFI_OP(_CFFI_OP_NOOP, 236) },
@@ -7024,57 +7058,57 @@ static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
   { "$webtorch_block_t", 268, _CFFI_F_CHECK_FIELDS,
     sizeof(webtorch_block_t), offsetof(struct _cffi_align_typedef_webtorch_block_t, y), 18, 9 },
   { "$webtorch_cluster_t", 270, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_cluster_t), offsetof(struct _cffi_align_typedef_webtorch_cluster_t, y), 27, 19 },
+    sizeof(webtorch_cluster_t), offsetof(struct _cffi_align_typedef_webtorch_cluster_t, y), 27, 20 },
   { "$webtorch_counters_t", 272, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_counters_t), offsetof(struct _cffi_align_typedef_webtorch_counters_t, y), 46, 9 },
+    sizeof(webtorch_counters_t), offsetof(struct _cffi_align_typedef_webtorch_counters_t, y), 47, 9 },
   { "$webtorch_form_t", 275, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_form_t), offsetof(struct _cffi_align_typedef_webtorch_form_t, y), 55, 12 },
+    sizeof(webtorch_form_t), offsetof(struct _cffi_align_typedef_webtorch_form_t, y), 56, 12 },
   { "$webtorch_gap_t", 276, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_gap_t), offsetof(struct _cffi_align_typedef_webtorch_gap_t, y), 67, 4 },
+    sizeof(webtorch_gap_t), offsetof(struct _cffi_align_typedef_webtorch_gap_t, y), 68, 4 },
   { "$webtorch_header_t", 280, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 71, 2 },
+    sizeof(webtorch_header_t), offsetof(struct _cffi_align_typedef_webtorch_header_t, y), 72, 2 },
   { "$webtorch_job_t", 281, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 73, 11 },
+    sizeof(webtorch_job_t), offsetof(struct _cffi_align_typedef_webtorch_job_t, y), 74, 11 },
   { "$webtorch_learned_t", 282, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_learned_t), offsetof(struct _cffi_align_typedef_webtorch_learned_t, y), 84, 11 },
+    sizeof(webtorch_learned_t), offsetof(struct _cffi_align_typedef_webtorch_learned_t, y), 85, 11 },
   { "$webtorch_net_t", 283, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_net_t), offsetof(struct _cffi_align_typedef_webtorch_net_t, y), 95, 10 },
+    sizeof(webtorch_net_t), offsetof(struct _cffi_align_typedef_webtorch_net_t, y), 96, 10 },
   { "$webtorch_params_t", 284, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 105, 9 },
+    sizeof(webtorch_params_t), offsetof(struct _cffi_align_typedef_webtorch_params_t, y), 106, 9 },
   { "$webtorch_part_t", 285, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_part_t), offsetof(struct _cffi_align_typedef_webtorch_part_t, y), 114, 6 },
+    sizeof(webtorch_part_t), offsetof(struct _cffi_align_typedef_webtorch_part_t, y), 115, 6 },
   { "$webtorch_peer_t", 286, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_peer_t), offsetof(struct _cffi_align_typedef_webtorch_peer_t, y), 120, 7 },
+    sizeof(webtorch_peer_t), offsetof(struct _cffi_align_typedef_webtorch_peer_t, y), 121, 7 },
   { "$webtorch_reply_t", 288, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 127, 9 },
+    sizeof(webtorch_reply_t), offsetof(struct _cffi_align_typedef_webtorch_reply_t, y), 128, 9 },
   { "$webtorch_request_t", 290, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 136, 15 },
+    sizeof(webtorch_request_t), offsetof(struct _cffi_align_typedef_webtorch_request_t, y), 137, 15 },
   { "$webtorch_rows_t", 291, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_rows_t), offsetof(struct _cffi_align_typedef_webtorch_rows_t, y), 151, 18 },
+    sizeof(webtorch_rows_t), offsetof(struct _cffi_align_typedef_webtorch_rows_t, y), 152, 18 },
   { "$webtorch_sample_t", 292, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 169, 5 },
+    sizeof(webtorch_sample_t), offsetof(struct _cffi_align_typedef_webtorch_sample_t, y), 170, 5 },
   { "$webtorch_schema_t", 293, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 174, 31 },
+    sizeof(webtorch_schema_t), offsetof(struct _cffi_align_typedef_webtorch_schema_t, y), 175, 31 },
   { "$webtorch_server_t", 294, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 205, 7 },
+    sizeof(webtorch_server_t), offsetof(struct _cffi_align_typedef_webtorch_server_t, y), 206, 7 },
   { "$webtorch_settings_t", 295, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 212, 19 },
+    sizeof(webtorch_settings_t), offsetof(struct _cffi_align_typedef_webtorch_settings_t, y), 213, 19 },
   { "$webtorch_span_t", 296, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 231, 3 },
+    sizeof(webtorch_span_t), offsetof(struct _cffi_align_typedef_webtorch_span_t, y), 232, 3 },
   { "$webtorch_spec_t", 297, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 234, 5 },
+    sizeof(webtorch_spec_t), offsetof(struct _cffi_align_typedef_webtorch_spec_t, y), 235, 5 },
   { "$webtorch_str_t", 302, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 239, 2 },
+    sizeof(webtorch_str_t), offsetof(struct _cffi_align_typedef_webtorch_str_t, y), 240, 2 },
   { "$webtorch_text_t", 303, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 241, 2 },
+    sizeof(webtorch_text_t), offsetof(struct _cffi_align_typedef_webtorch_text_t, y), 242, 2 },
   { "$webtorch_trace_span_t", 304, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_trace_span_t), offsetof(struct _cffi_align_typedef_webtorch_trace_span_t, y), 243, 4 },
+    sizeof(webtorch_trace_span_t), offsetof(struct _cffi_align_typedef_webtorch_trace_span_t, y), 244, 4 },
   { "$webtorch_trace_t", 306, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_trace_t), offsetof(struct _cffi_align_typedef_webtorch_trace_t, y), 247, 4 },
+    sizeof(webtorch_trace_t), offsetof(struct _cffi_align_typedef_webtorch_trace_t, y), 248, 4 },
   { "$webtorch_wanted_t", 307, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 251, 6 },
+    sizeof(webtorch_wanted_t), offsetof(struct _cffi_align_typedef_webtorch_wanted_t, y), 252, 6 },
   { "webtorch_failure_s", 274, _CFFI_F_CHECK_FIELDS,
-    sizeof(webtorch_failure_t), offsetof(struct _cffi_align__webtorch_failure_t, y), 257, 5 },
+    sizeof(webtorch_failure_t), offsetof(struct _cffi_align__webtorch_failure_t, y), 258, 5 },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
@@ -7115,7 +7149,7 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   NULL,  /* no enums */
   _cffi_typenames,
-  193,  /* num_globals */
+  196,  /* num_globals */
   28,  /* num_struct_unions */
   0,  /* num_enums */
   28,  /* num_typenames */

@@ -36,6 +36,8 @@ static char *ngx_http_webtorch_cluster_set_id(ngx_conf_t *cf,
     webtorch_cluster_t *cluster, ngx_str_t *value);
 static char *ngx_http_webtorch_cluster_set_address(ngx_conf_t *cf,
     webtorch_cluster_t *cluster, ngx_str_t *value);
+static char *ngx_http_webtorch_cluster_set_guest(ngx_conf_t *cf,
+    webtorch_cluster_t *cluster, ngx_str_t *value);
 static char *ngx_http_webtorch_cluster_set_port(ngx_conf_t *cf,
     webtorch_cluster_t *cluster, ngx_str_t *value);
 static char *ngx_http_webtorch_cluster_set_interval(ngx_conf_t *cf,
@@ -70,6 +72,7 @@ static ngx_http_webtorch_cluster_param_t  ngx_http_webtorch_cluster_params[] = {
     { ngx_string("coordinator="), ngx_http_webtorch_cluster_set_coordinator },
     { ngx_string("id="), ngx_http_webtorch_cluster_set_id },
     { ngx_string("address="), ngx_http_webtorch_cluster_set_address },
+    { ngx_string("guest="), ngx_http_webtorch_cluster_set_guest },
     { ngx_string("port="), ngx_http_webtorch_cluster_set_port },
     { ngx_string("interval="), ngx_http_webtorch_cluster_set_interval },
     { ngx_string("timeout="), ngx_http_webtorch_cluster_set_timeout },
@@ -265,7 +268,28 @@ ngx_http_webtorch_cluster_set_address(ngx_conf_t *cf,
 }
 
 
-/* the next one is that of the store */
+static char *
+ngx_http_webtorch_cluster_set_guest(ngx_conf_t *cf, webtorch_cluster_t *cluster,
+    ngx_str_t *value)
+{
+    if (ngx_strcmp(value->data, "auto") == 0) {
+        cluster->guest = WEBTORCH_GUEST_AUTO;
+
+    } else if (ngx_strcmp(value->data, "always") == 0) {
+        cluster->guest = WEBTORCH_GUEST_ALWAYS;
+
+    } else if (ngx_strcmp(value->data, "off") == 0) {
+        cluster->guest = WEBTORCH_GUEST_OFF;
+
+    } else {
+        return ngx_http_webtorch_cluster_invalid;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+/* the next two are those of the store and of guests */
 
 static char *
 ngx_http_webtorch_cluster_set_port(ngx_conf_t *cf, webtorch_cluster_t *cluster,
@@ -275,7 +299,7 @@ ngx_http_webtorch_cluster_set_port(ngx_conf_t *cf, webtorch_cluster_t *cluster,
 
     port = ngx_atoi(value->data, value->len);
 
-    if (port < 1 || port > 65534) {
+    if (port < 1 || port > 65533) {
         return ngx_http_webtorch_cluster_invalid;
     }
 
@@ -575,10 +599,12 @@ ngx_http_webtorch_cluster_check(ngx_conf_t *cf, webtorch_cluster_t *cluster,
         cluster->id = (char *) p;
     }
 
-    /* a host may have both the membership service and the store */
-    if (cluster->coordinator_port == cluster->port + 1) {
-        return "cannot have \"port=\" + 1, that of the store, in "
-               "\"coordinator=\"";
+    /* a host may have the membership service beside the other two */
+    if (cluster->coordinator_port == cluster->port + 1
+        || cluster->coordinator_port == cluster->port + 2)
+    {
+        return "cannot have \"port=\" + 1 or + 2, those of the store and of "
+               "guests, in \"coordinator=\"";
     }
 
     if (off && cluster->nsecrets) {

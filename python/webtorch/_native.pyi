@@ -144,6 +144,9 @@ class _Lib:
     WEBTORCH_COMPRESS_NONE: Literal[0]
     WEBTORCH_COMPRESS_BF16: Literal[1]
     WEBTORCH_COMPRESS_INT8: Literal[2]
+    WEBTORCH_GUEST_AUTO: Literal[0]
+    WEBTORCH_GUEST_ALWAYS: Literal[1]
+    WEBTORCH_GUEST_OFF: Literal[2]
     WEBTORCH_OUTER_NESTEROV: Literal[1]
     def ngx_webtorch_block_detach(self, id: int) -> None: ...
     def ngx_webtorch_block_step(self, id: int) -> None: ...

@@ -15,7 +15,10 @@ cluster = pytest.importorskip("webtorch._worker.cluster")
 SETTINGS = settings("a", interval=1.0, timeout=2.0)
 
 STORE = SimpleNamespace(
-    state=SimpleNamespace(fresh=False, joined=True, anchor=SimpleNamespace(shares={}))
+    state=SimpleNamespace(
+        fresh=False, joined=True, guest=False, slot=0, anchor=SimpleNamespace(shares={})
+    ),
+    tensors=lambda _: {},
 )
 
 
@@ -40,6 +43,9 @@ class Setting:
             cluster,
             "connect",
             lambda *_: _nothing(sent=0, received=0, key="", waits={}, fits=lambda _: True),
+        )
+        monkeypatch.setattr(
+            cluster, "Reception", lambda *_: _nothing(admit=lambda _: None, guests=lambda: ())
         )
         monkeypatch.setattr(Rounds, "note_members", lambda *_: None)
         monkeypatch.setattr(Rounds, "run", self._run)
@@ -127,7 +133,7 @@ def test_waits_that_are_shown_are_those_of_a_round(turns, monkeypatch):
     monkeypatch.setattr(cluster, "connect", lambda *_: group)
     monkeypatch.setattr(Rounds, "run", lambda *_: group.waits.update(b=5.0) or Round())
     found = []
-    turns.host._metrics.show_hosts = lambda _, waits, __: found.append(waits)
+    turns.host._metrics.show_hosts = lambda _, waits, *__: found.append(waits)
     turns.work(2)
     # of the second one, in which nothing was sent, none
     assert found == [{"b": 2.0}, {"b": 0.0}]

@@ -60,7 +60,12 @@ def test_hosts_find_each_other():
     pod = hosts["template"]["spec"]
     (container,) = pod["containers"]
     ports = {each["name"]: each["containerPort"] for each in container["ports"]}
-    assert ports == {"http": 8000, "membership": int(port), "store": int(port) + 1}
+    assert ports == {
+        "http": 8000,
+        "membership": int(port),
+        "store": int(port) + 1,
+        "guests": int(port) + 2,
+    }
     assert {each["port"] for each in headless["ports"]} == {*ports.values()}
     for name in ("startupProbe", "readinessProbe", "livenessProbe"):
         probe = container[name]["httpGet"]

@@ -11,8 +11,9 @@ import torch
 import cluster_threads
 from cluster_threads import Adding, Crash, Host, Memory, chance, run, run_until_settled
 from webtorch._cluster import moves
+from webtorch._cluster.alone import Alone
 from webtorch._cluster.interfaces import GroupError, Outer
-from webtorch._cluster.rounds import Alone, Rounds
+from webtorch._cluster.rounds import Rounds
 
 
 def model(value: float = 0.0, steps: int = 0, **others: bool) -> Memory:

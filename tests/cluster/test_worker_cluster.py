@@ -302,7 +302,7 @@ def test_model_of_later_code_is_not_that_of_the_cluster_yet():
     store.write = lambda state: setattr(store, "state", state)
     assert cluster._are_joined({})
     assert not cluster._are_joined({"m": store})
-    cluster._note_joined({"m": store})
+    cluster.note_joined({"m": store})
     assert cluster._are_joined({"m": store})
     assert State.read(store.state.write()).joined
     # of a checkpoint

@@ -43,7 +43,9 @@ APP = """
             "pid": os.getpid(),
             "instance": instance,
             "steps": model.steps,
-            "elected": any(each.name == "membership" for each in threading.enumerate()),
+            "elected": any(
+                each.name in ("membership", "reception") for each in threading.enumerate()
+            ),
             "own": own.cluster is None,
             "weights": [float(model.module.weight[i]) for i in (0, 1999)],
             "calls": int(model.module.calls),

@@ -12,6 +12,9 @@ from torch import Tensor
 
 Compression = Literal["none", "bf16", "int8"]
 
+GUEST_PORT = 2
+"""The port of connections of guests and of probes, counted from `Settings.port`."""
+
 STORE_PORT = 1
 """The store's port, counted from `Settings.port`."""
 

@@ -12,7 +12,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,7 +21,8 @@ from torch import Tensor
 from webtorch._cluster import flat, rollout
 from webtorch._cluster.digests import digest
 from webtorch._cluster.epochs import Epochs, publish, standing_of
-from webtorch._cluster.interfaces import ClusterError, Group, GroupError, Settings, View
+from webtorch._cluster.guests import Contribution, Guests, combined
+from webtorch._cluster.interfaces import ClusterError, Group, GroupError, Settings
 from webtorch._cluster.lineage import Anchor, Merge, Plan, id_of, resolve
 from webtorch._cluster.moves import Move, move
 from webtorch._cluster.store import SNAPSHOT, Applying, Pending, Reference, State, Store
@@ -76,11 +77,19 @@ class Rounds:
     Args:
         settings: Those of the cluster.
         stores: Returns the models' stores by the names of the models.
+        guests: What guests contribute; None: there are none.
 
     """
 
-    def __init__(self, settings: Settings, stores: Callable[[], Mapping[str, Store]]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        stores: Callable[[], Mapping[str, Store]],
+        guests: Guests | None = None,
+    ) -> None:
         self._settings = settings
+        self._guests = guests or Guests()
+        self._offers: dict[str, dict[str, Contribution]] = {}
         self._stores = stores
         self._told: dict[str, str] = {}
         self._prepared: dict[str, _Prepared] = {}
@@ -171,6 +180,7 @@ class Rounds:
                 state = store.state
         tensors = store.tensors(state.slot)
         pending = state.pending
+        offers = self._offers[name] = self._guests.offer(name, state.anchor)
         return Status(
             layout=hashlib.sha256(store.layout).hexdigest(),
             floats=flat.count(tensors, flat.floating(tensors)),
@@ -190,6 +200,7 @@ class Rounds:
             origin=state.anchor.origin,
             rollout=rollout.write(state.rollout),
             verdict=verdict,
+            guests={host: [each.number, each.steps] for host, each in offers.items()},
         )
 
     def _host(self, state: State) -> str:
@@ -404,16 +415,19 @@ class Rounds:
 
     def _contribute(self, group: Group, team: Team, done: Round) -> Anchor | None:
         """Prepare the next anchor; None if there is none, or not for this host."""
-        weights = [
-            self._weight(team.statuses[rank].steps) if rank in team.statuses else 0.0
-            for rank in range(team.size)
-        ]
+        guests = team.guests()
+        weights = [0.0] * team.size
+        for rank, status in team.statuses.items():
+            given = [status.steps, *(steps for _, steps in guests[rank].values())]
+            weights[rank] = sum(map(self._weight, given))
         if not any(weights):
             return None
         store = team.store
         first = team.first
         own = store if store and store.state.pending else None
+        others = [self._offers[team.name][host] for host in guests.get(group.rank, ()) if store]
         change = flat.vector(own.tensors(SNAPSHOT)) if own else torch.zeros(first.floats)
+        change = combined(change, weights[group.rank], others, self._weight)
         rest = store.rest if store else None
         kept = None if rest is None else rest.clone()
         mean = group.mean(change, weights[group.rank], weights, kept)
@@ -422,6 +436,8 @@ class Rounds:
             values = torch.zeros(first.integers, dtype=torch.int64)
             if own:
                 values = flat.integer_vector(own.tensors(SNAPSHOT))
+            for each in others:
+                values += each.integers
             totals = group.total(values)
         if store is None:
             return None
@@ -435,6 +451,7 @@ class Rounds:
             # all hosts have the same bits: none has this anchor
             if own:
                 self._drop(team.name, store, done, "a mean with others that is not finite")
+            self._guests.refuse(team.name, others)
             return None
         contributed = {
             status.host: (status.number, status.steps)
@@ -442,6 +459,9 @@ class Rounds:
             if status.steps
         }
         members = [status.host for status in team.statuses.values()]
+        for offers in guests.values():
+            contributed |= {host: (number, steps) for host, (number, steps) in offers.items()}
+            members += offers
         anchor = store.state.anchor.follow(digest(store, slot), contributed, members)
         store.write(dataclasses.replace(store.state, prepared=anchor))
         self._prepared[team.name] = _Prepared(anchor.key, kept, "")
@@ -564,56 +584,6 @@ class Rounds:
         return lost
 
 
-@dataclass
-class Alone:
-    """A group of one host; see `webtorch._cluster.interfaces.Group`."""
-
-    id: str
-    generation: int = 0
-    rank: int = 0
-    sent: int = 0
-    received: int = 0
-    key: str = ""
-    waits: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """The id of the host."""
-        return (self.id,)
-
-    def fits(self, view: View) -> bool:
-        """Return whether the host is still the only one."""
-        return view.ids == self.ids
-
-    def exchange(self, message: bytes) -> list[bytes]:
-        """Return the message."""
-        return [message]
-
-    def mean(
-        self,
-        difference: Tensor,
-        weight: float,
-        weights: Sequence[float],
-        rest: Tensor | None,
-        is_exact: bool = False,
-    ) -> Tensor:
-        """Return the difference."""
-        return difference.clone() if weight else torch.zeros_like(difference)
-
-    def total(self, values: Tensor) -> Tensor:
-        """Return the values."""
-        return values.clone()
-
-    def send_state(self, to: int, data: Tensor) -> None:
-        """Do nothing: there is no other host."""
-
-    def receive_state(self, source: int, into: Tensor) -> None:
-        """Do nothing: there is no other host."""
-
-    def close(self) -> None:
-        """Do nothing."""
-
-
 def _note_orders(store: Store) -> None:
     """Note that an operator of this host has frozen the model, or lets it be trained again."""
     state = store.state
@@ -625,15 +595,20 @@ def _note_orders(store: Store) -> None:
 
 def _follow_orders(name: str, store: Store, last: Status) -> None:
     """Freeze a model or not, as the last order at any host says."""
+    follow_orders(name, store, last.frozen, last.orders, id_of(last.host))
+
+
+def follow_orders(name: str, store: Store, last: int, orders: int, host: str) -> None:
+    """Freeze a model or not, as an order says that a host has."""
     state = store.state
-    frozen = bool(last.frozen)
-    if (frozen, last.orders) == (state.frozen, state.orders):
+    frozen = bool(last)
+    if (frozen, orders) == (state.frozen, state.orders):
         return
     if frozen != state.frozen:
         store.set_frozen(frozen)
         is_now = "is frozen" if frozen else "is trained again"
-        log.warning('model "%s" %s, as ordered at host "%s"', name, is_now, id_of(last.host))
-    store.write(dataclasses.replace(store.state, frozen=frozen, orders=last.orders))
+        log.warning('model "%s" %s, as ordered at host "%s"', name, is_now, host)
+    store.write(dataclasses.replace(store.state, frozen=frozen, orders=orders))
 
 
 def _takes_optimizer(team: Team, to: int, source: int, anchor: Anchor) -> bool:

@@ -77,6 +77,8 @@ class State:
     """Whether the model is frozen, as all hosts have agreed."""
     orders: int = -1
     """How often that has changed, at all hosts; -1: it is not known yet whether it is."""
+    guest: bool = False
+    """Whether the host is a guest, as its links are slow: another process goes on so."""
     members: tuple[str, ...] = ()
     """Ids of the hosts of the last round."""
     generation: int = 0

@@ -2,10 +2,12 @@
 
 import dataclasses
 import json
+import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from webtorch._cluster.guests import Offers, chosen
 from webtorch._cluster.interfaces import ClusterError, Group, Settings, View
 from webtorch._cluster.store import Store
 
@@ -56,6 +58,8 @@ class Status:
     """What is rolled out, as the host knows it; see `webtorch._cluster.rollout`."""
     verdict: str
     """What it says of the epoch that it has, if that is rolled out."""
+    guests: dict[str, list[int]]
+    """What it has of guests, see `Offers`."""
 
     @classmethod
     def read(cls, found: Any) -> "Status":
@@ -66,7 +70,10 @@ class Status:
 
         """
         try:
-            types = {each.name: each.type for each in dataclasses.fields(cls)}
+            types = {
+                each.name: typing.get_origin(each.type) or each.type
+                for each in dataclasses.fields(cls)
+            }
             values = {key: found[key] for key in types}
         except (TypeError, KeyError) as error:
             raise ClusterError(f"a status is malformed: {error!r}") from error
@@ -99,6 +106,11 @@ class Team:
         """Return whether all have the same anchor, and none has prepared another one."""
         keys = {status.anchor for status in self.statuses.values()}
         return len(keys) == 1 and not any(each.prepared for each in self.statuses.values())
+
+    def guests(self) -> dict[int, Offers]:
+        """Return what each host adds to its own contribution, by the ranks of the hosts."""
+        offers = {rank: status.guests for rank, status in self.statuses.items()}
+        return chosen(offers, [status.host for status in self.statuses.values()])
 
 
 def rules_of(settings: Settings) -> str:
@@ -234,4 +246,5 @@ def youngest_order(statuses: Iterable[Status]) -> Status:
 
 def has_prepared(team: Team) -> bool:
     """Return whether its hosts may have prepared an anchor: all hosts know it from statuses."""
-    return not team.is_settled() or any(each.steps for each in team.statuses.values())
+    has_steps = any(each.steps or each.guests for each in team.statuses.values())
+    return not team.is_settled() or has_steps

@@ -6,13 +6,15 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import torch
 
+from webtorch._cluster.alone import Alone
 from webtorch._cluster.coordinator import Coordinator, is_loopback, resolve
 from webtorch._cluster.group import connect
+from webtorch._cluster.guests import Guests
 from webtorch._cluster.interfaces import (
     ClusterError,
     Group,
@@ -25,21 +27,21 @@ from webtorch._cluster.interfaces import (
 )
 from webtorch._cluster.membership import Lighthouse
 from webtorch._cluster.probes import Probes
-from webtorch._cluster.rounds import Alone, Rounds
+from webtorch._cluster.reception import Reception
+from webtorch._cluster.rounds import Rounds
 from webtorch._cluster.seal import Ring
+from webtorch._cluster.speeds import Slow, Speeds, limit, size_of_round, without_slow
 from webtorch._cluster.store import State
 from webtorch._cluster.teams import CutOff, Disagreement, agreed, connected, rules_of
 from webtorch._process import began, instance
 from webtorch._worker.cluster_metrics import Metrics
 from webtorch._worker.figures import count
+from webtorch._worker.guest import Guest, Pinned, note_joined
 from webtorch._zone.orders import Orders
 from webtorch._zone.rounds_store import RoundsStore
 from webtorch._zone.shared_state import SharedState
 
 log = logging.getLogger("webtorch")
-
-Pinned = Callable[[], contextlib.AbstractContextManager[Mapping[str, RoundsStore]]]
-"""Returns the stores of all models, whose blocks are pinned meanwhile."""
 
 POLL = 0.2
 """Seconds between polls for whether the worker that does rounds still runs."""
@@ -192,8 +194,10 @@ class Cluster(threading.Thread):
                     if self._stopping.is_set():
                         break
                 self._show()
-                if self._stopping.wait(delay) and (host is None or host.is_cut_off):
-                    break
+                if self._stopping.wait(delay):
+                    if host is None or host.is_cut_off:
+                        break
+                    host.wait_for_others(delay)
         finally:
             try:
                 if host:
@@ -322,9 +326,14 @@ class Host:
         self._coordinator.start()
         self._membership = Lighthouse(settings, self._ring, instance, began)
         self._probes = Probes(settings)
+        self._speeds = Speeds(settings, self._ring)
+        self._guest = Guest(settings, self._ring, metrics)
+        guests = Guests()
+        self._reception = Reception(settings, self._ring, guests)
         self._group: Group | None = None
         self._stores: Mapping[str, RoundsStore] = {}
-        self._rounds = Rounds(settings, lambda: self._stores)
+        self._rounds = Rounds(settings, lambda: self._stores, guests)
+        self._size = 0
         self._began = time.monotonic()
         self._ids: tuple[str, ...] | None = None
         self._problem: str | None = None
@@ -341,6 +350,11 @@ class Host:
     def work(self, pinned: Pinned) -> float:
         """Ask who takes part, and do a round with them; return the seconds to the next one."""
         self._log_problem()
+        if self._settings.guest != "always":
+            self._reception.start(pinned)
+        self._guest.resume(pinned)
+        if self._guest.is_there:
+            return self._guest.work(pinned)
         if time.monotonic() < self._quiet_until:
             self._metrics.count_alone()
             with pinned() as stores:
@@ -351,17 +365,29 @@ class Host:
                 "rules": rules_of(self._settings),
                 "group": self._group.key if self._group else "",
                 "unreachable": self._probes.unreachable,
+                "slow": self._speeds.slow(self._size),
+                "guest": self._settings.guest,
             }
             self._membership.beat(about)
             found = self._membership.members()
             self._probes.keep(found.ids)
-            view = connected(agreed(found, self._settings.id), self._settings.id)
+            found = connected(agreed(found, self._settings.id), self._settings.id)
+            view, slow = without_slow(found, self._settings.id)
+            self._speeds.keep(view.ids)
+        except Slow as error:
+            self._close_group()
+            # others do not wait for it from now on
+            self._renew_membership()
+            self._speeds.forget()
+            self._reception.admit(())
+            self._guest.begin(found.members, str(error))
+            return 0.0
         except (Unreachable, Taken, Outsider, Disagreement, CutOff) as error:
             with pinned() as stores:
                 self._stores = stores
                 self._go_on_alone(error)
             return self._settings.interval
-        self._note(view)
+        self._note(view, slow)
         # not while it waits for others: weights that are replaced would stay in the zone
         with pinned() as stores:
             self._stores = stores
@@ -376,6 +402,7 @@ class Host:
         started = time.monotonic()
         before: Mapping[str, float] = {}
         try:
+            self._size = size_of_round(stores, self._settings.compress)
             group = self._group_of(view)
             before = dict(group.waits)
             if self._waits_for_others(view, stores):
@@ -385,6 +412,7 @@ class Host:
         except GroupError as error:
             self._close_group()
             self._probes.begin(view.members)
+            self._measure(view)
             self._log_failure(error)
             self._metrics.count_failure()
             self._failures += 1
@@ -393,18 +421,32 @@ class Host:
         finally:
             after = self._group.waits if self._group else {}
             waits = {host: seconds - before.get(host, 0.0) for host, seconds in after.items()}
-            self._metrics.show_hosts(view.ids, waits, stores)
+            guests = frozenset(self._reception.guests()) - {*view.ids}
+            self._metrics.show_hosts(view.ids, waits, stores, guests)
         if done.settled:
-            _note_joined(stores)
+            note_joined(stores)
+        self._reception.admit(view.members)
+        seconds = time.monotonic() - started
+        if seconds > limit(self._settings):
+            self._measure(view)
+        else:
+            self._speeds.forget()
         self._metrics.count_bytes(group.sent - sent, group.received - received)
         self._failures = self._own_errors = 0
         self._forget_failures()
-        self._metrics.count_round(done, time.monotonic() - started)
+        self._metrics.count_round(done, seconds)
         return self._settings.interval if done.settled else 0.0
+
+    def _measure(self, view: View) -> None:
+        """Measure the links, if a host could be slow to most others; a round would disturb it."""
+        if len(view.members) > 2:
+            self._speeds.measure(view.members, self._settings.timeout)
 
     @property
     def is_cut_off(self) -> bool:
-        """Whether the membership service was not there when it was asked last."""
+        """Whether the membership service, or the members, were not there when asked last."""
+        if self._guest.is_there:
+            return self._guest.is_failing
         return self._ids == ()
 
     @property
@@ -417,8 +459,15 @@ class Host:
         """Its address, which others connect to."""
         return self._settings.address
 
+    def wait_for_others(self, seconds: float) -> None:
+        """Let members do a round if this host is a guest: it does not wait for theirs."""
+        if self._guest.is_there:
+            time.sleep(min(seconds, 1.0))
+
     def leave(self) -> None:
         """Let the others not wait for this host."""
+        self._guest.close()
+        self._reception.close()
         self._close_group()
         self._membership.leave()
         self._membership.close()
@@ -496,9 +545,12 @@ class Host:
 
     def _pause(self, seconds: float) -> None:
         """Let others not wait for this host."""
+        self._renew_membership()
+        self._quiet_until = time.monotonic() + seconds
+
+    def _renew_membership(self) -> None:
         self._membership.close()
         self._membership = Lighthouse(self._settings, self._ring, instance, began)
-        self._quiet_until = time.monotonic() + seconds
 
     def _warn_of_failures(self, error: GroupError) -> None:
         """Log once that rounds have failed for long, for example by an error of another host."""
@@ -533,6 +585,7 @@ class Host:
 
     def _go_on_alone(self, error: ClusterError) -> None:
         self._close_group()
+        self._reception.admit(())
         self._rounds.note_members([self._settings.id], 0)
         self._metrics.count_alone()
         self._forget_failures()
@@ -552,7 +605,7 @@ class Host:
         self._metrics.show_members(1, 0)
         self._metrics.show_hosts([self._settings.id], {}, self._stores)
 
-    def _note(self, view: View) -> None:
+    def _note(self, view: View, slow: Collection[str]) -> None:
         """Log which hosts have come and gone, and those that are refused."""
         name = self._settings.name
         own = {self._settings.id}
@@ -564,7 +617,8 @@ class Host:
             for host in sorted(now - before):
                 log.warning('cluster "%s": host "%s" has come', name, host)
             for host in sorted(before - now):
-                log.warning('cluster "%s": host "%s" has gone', name, host)
+                why = "is a guest now, as its links are slow" if host in slow else "has gone"
+                log.warning('cluster "%s": host "%s" %s', name, host, why)
         for host, reason in view.rejected.items():
             if host not in self._refused:
                 log.error('cluster "%s": host "%s" is refused: %s', name, host, reason)
@@ -584,12 +638,6 @@ def _are_joined(stores: Mapping[str, RoundsStore]) -> bool:
 def _has_source(state: State) -> bool:
     """Return whether a model is that of a checkpoint or of a round, not as the code has made it."""
     return state.joined or not state.fresh or state.anchor.steps > 0
-
-
-def _note_joined(stores: Mapping[str, RoundsStore]) -> None:
-    for store in stores.values():
-        if not store.state.joined:
-            store.write(dataclasses.replace(store.state, joined=True))
 
 
 def _is_local(name: str) -> bool:

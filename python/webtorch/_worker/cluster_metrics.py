@@ -10,7 +10,7 @@ from webtorch._cluster.store import State
 from webtorch._zone.rounds_store import RoundsStore
 from webtorch.metrics import Counter, Gauge, Histogram
 
-_RESULTS = ("done", "idle", "failed", "alone")
+_RESULTS = ("done", "idle", "failed", "alone", "guest")
 
 _STOPPED = "webtorch_cluster_rollout_stopped"
 
@@ -19,6 +19,7 @@ FORGET = 3600.0
 
 _HOST = {
     "webtorch_cluster_host_up": "Whether a host takes part.",
+    "webtorch_cluster_host_guest": "Whether a host is a guest.",
     "webtorch_cluster_host_age_seconds": "Time since a host took part.",
     "webtorch_cluster_host_wait_seconds": "Time that the last round waited for a host.",
     "webtorch_cluster_host_steps": "Steps of a host in the weights.",
@@ -73,9 +74,17 @@ class Metrics:
         self._rounds["done" if done.models else "idle"].inc()
         if done.models:
             self._seconds.observe(seconds)
+        self._count_steps(done)
+        self._mismatches.inc(done.mismatches)
+
+    def count_visit(self, done: Round) -> None:
+        """Count a turn of this host as a guest."""
+        self._rounds["guest"].inc()
+        self._count_steps(done)
+
+    def _count_steps(self, done: Round) -> None:
         self._steps.inc(max(0, done.steps))
         self._lost.inc(max(0, done.lost))
-        self._mismatches.inc(done.mismatches)
 
     def count_failure(self) -> None:
         """Count a round that ended in an error."""
@@ -90,13 +99,18 @@ class Metrics:
         self._bytes["sent"].inc(sent)
         self._bytes["received"].inc(received)
 
-    def show_members(self, members: int, generation: int) -> None:
-        """Show how many hosts take part."""
+    def show_members(self, members: int, generation: int, is_guest: bool = False) -> None:
+        """Show how many hosts take part, and whether this one is a guest of them."""
+        self._set("webtorch_cluster_guest", "Whether this host is a guest.", float(is_guest))
         self._set("webtorch_cluster_members", "Hosts that take part.", members)
         self._set("webtorch_cluster_generation", "Number of their group.", generation)
 
     def show_hosts(
-        self, ids: Collection[str], waits: Mapping[str, float], stores: Mapping[str, RoundsStore]
+        self,
+        ids: Collection[str],
+        waits: Mapping[str, float],
+        stores: Mapping[str, RoundsStore],
+        guests: Collection[str] = (),
     ) -> None:
         """Show each host: whether it takes part, its link, and its share of the steps.
 
@@ -104,10 +118,11 @@ class Metrics:
             ids: Those that take part.
             waits: `Group.waits` of the last round.
             stores: The models.
+            guests: Hosts whose contributions members add to their own.
 
         """
         now = time.monotonic()
-        self._seen |= dict.fromkeys(ids, now)
+        self._seen |= dict.fromkeys([*ids, *guests], now)
         steps = _steps_of_hosts(stores)
         for host, seen in [*self._seen.items()]:
             labels = f'host="{host}"'
@@ -116,7 +131,8 @@ class Metrics:
                 for name in _HOST:
                     self._gauges[name, labels].ints[0] = 0
                 continue
-            values = (host in ids, now - seen, waits.get(host, 0.0), steps.get(host, 0))
+            link = waits.get(host, 0.0)
+            values = (host in ids, host in guests, now - seen, link, steps.get(host, 0))
             for (name, text), value in zip(_HOST.items(), values, strict=True):
                 self._set(name, text, float(value), labels)
 

@@ -1,6 +1,6 @@
 """The settings of `webtorch_cluster`, as C has parsed them."""
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from webtorch._cluster.coordinator import normal_address
 from webtorch._cluster.interfaces import Compression, Outer, Rolling, Settings
@@ -10,6 +10,12 @@ _COMPRESS: Final[dict[int, Compression]] = {
     lib.WEBTORCH_COMPRESS_NONE: "none",
     lib.WEBTORCH_COMPRESS_BF16: "bf16",
     lib.WEBTORCH_COMPRESS_INT8: "int8",
+}
+
+_GUEST: Final[dict[int, Literal["auto", "always", "off"]]] = {
+    lib.WEBTORCH_GUEST_AUTO: "auto",
+    lib.WEBTORCH_GUEST_ALWAYS: "always",
+    lib.WEBTORCH_GUEST_OFF: "off",
 }
 
 
@@ -35,7 +41,7 @@ def read_settings(found: Any) -> Settings | None:
         compress=_COMPRESS[found.compress],
         outer=outer,
         rolling=Rolling(found.rollout, found.pause / 1000) if found.rollout else None,
-        guest="off",
+        guest=_GUEST[found.guest],
     )
 
 

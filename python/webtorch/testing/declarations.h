@@ -95,6 +95,10 @@
 #define WEBTORCH_COMPRESS_BF16  1
 #define WEBTORCH_COMPRESS_INT8  2
 
+#define WEBTORCH_GUEST_AUTO     0
+#define WEBTORCH_GUEST_ALWAYS   1
+#define WEBTORCH_GUEST_OFF      2
+
 #define WEBTORCH_OUTER_AVERAGE  0
 #define WEBTORCH_OUTER_NESTEROV 1
 
@@ -145,6 +149,7 @@ typedef struct {
     uint32_t         port;
     uint64_t         interval;
     uint64_t         timeout;
+    int32_t          guest;
     int32_t          compress;
     int32_t          outer;
     double           rate;

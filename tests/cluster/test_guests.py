@@ -1,0 +1,366 @@
+"""Guests of rounds: each of their steps counts once, whatever happens to them and to members."""
+
+import hashlib
+import random
+import time
+
+import pytest
+import torch
+
+from cluster_guests import GuestHost, MemberHost, Site
+from cluster_threads import Crash, Memory, run, run_until_settled
+from nginx import free_port, release_port
+from webtorch._cluster.calls import CallError, connect
+from webtorch._cluster.guests import MAX_GUESTS, Contribution, Guests, chosen, combined
+from webtorch._cluster.interfaces import ClusterError, Outsider
+from webtorch._cluster.lineage import first
+from webtorch._cluster.seal import Ring
+
+
+@pytest.fixture
+def site():
+    port = free_port()
+    found = Site(port)
+    yield found
+    found.close()
+    release_port(port)
+
+
+def make_own(name):
+    def build():
+        weights = {"a": torch.zeros(5000), "n": torch.zeros(2, dtype=torch.int64)}
+        return {"m": Memory(f"memory-{name}", weights)}
+
+    return build
+
+
+def start(site, members=2):
+    """Return members with an anchor, and a guest that has it."""
+    hosts = [MemberHost(site, f"web-{index}", make_own(index)) for index in range(members)]
+    guest = GuestHost(site, "guest", make_own("guest"))
+    for host in hosts:
+        host.memory.train()
+    run_until_settled(hosts)
+    guest.turn_until_taken()
+    assert guest.memory.all_steps == members
+    return [*hosts, guest]
+
+
+def weights(host):
+    return {float(each) for tensor in host.memory.weights.values() for each in tensor.unique()}
+
+
+def counted(host, guest):
+    """Return the steps of a guest in a member's anchor."""
+    share = host.memory.state.anchor.shares.get(f"guest/{guest.memory.state.memory}")
+    return share.steps if share else 0
+
+
+def contribution(host, number, steps=1, of=(0, "")):
+    change = torch.zeros(4 + 8, dtype=torch.uint8)
+    return Contribution(host, number, steps, of, change, 8, torch.zeros(0, dtype=torch.int64))
+
+
+# --- decisions ---
+
+
+def test_guests_one_member_of_two_adds_a_contribution():
+    offers = {0: {"g/1": [3, 5]}, 1: {"g/1": [4, 7], "h/1": [1, 1]}, 2: {"g/1": [4, 7]}}
+    found = {0: {}, 1: {"g/1": [4, 7], "h/1": [1, 1]}, 2: {}}
+    assert chosen(offers, ["web-0/1"]) == found
+    # a guest that is a member again contributes itself
+    assert chosen(offers, ["h/1"])[1] == {"g/1": [4, 7]}
+
+
+@pytest.mark.parametrize("offer", [[1], [1, 0], [0, 1], [1, 1.0], [True, 1], "12", None])
+def test_guests_malformed_offers(offer):
+    with pytest.raises(ClusterError, match="malformed"):
+        chosen({0: {"g/1": offer}}, [])
+
+
+def test_guests_too_many():
+    many = {f"g/{index}": [1, 1] for index in range(MAX_GUESTS + 1)}
+    with pytest.raises(ClusterError, match="too many"):
+        chosen({0: many}, [])
+    guests = Guests()
+    for index in range(MAX_GUESTS):
+        assert guests.hold("m", contribution(f"g/{index}", 1))
+    assert not guests.hold("m", contribution("g/x", 1))
+    assert guests.hold("m", contribution("g/0", 2))
+    assert guests.offer("m", first("", 0))["g/0"].number == 2
+
+
+def test_guests_what_is_counted_or_of_another_epoch_is_dropped():
+    guests = Guests()
+    anchor = first("", 0).follow("", {"g/1": (2, 1)})
+    guests.hold("m", contribution("g/1", 2))
+    guests.hold("m", contribution("h/1", 1))
+    guests.hold("m", contribution("i/1", 1, of=(1, "x")))
+    assert [*guests.offer("m", anchor)] == ["h/1"]
+    guests.refuse("m", guests.offer("m", anchor).values())
+    assert not guests.offer("m", anchor)
+    assert (guests.refused("m", "h/1"), guests.refused("m", "g/1")) == (1, 0)
+
+
+def test_guests_mean_is_weighted():
+    own = torch.full((8,), 3.0)
+    change = contribution("g/1", 1, 6)
+    # a scale of 2 / 127, and numbers of 127
+    change.change[:4] = torch.tensor([2.0 / 127]).view(torch.uint8)
+    change.change[4:] = 127
+    found = combined(own, 8.0, [change], float)
+    assert found.tolist() == pytest.approx([(2 * 3.0 + 6 * 2.0) / 8] * 8)
+    assert combined(found, 0.0, [], float) is found
+
+
+# --- numbers ---
+
+
+def test_guest_is_counted_once(site):
+    one, two, guest = start(site)
+    assert guest.visits.ids == ["web-0", "web-1"]
+    for steps in range(1, 5):
+        guest.memory.train(steps)
+        one.memory.train(2)
+        guest.turn()
+        run_until_settled([one, two])
+        guest.turn()
+    assert counted(one, guest) == counted(two, guest) == 10
+    assert guest.memory.uncounted == 0
+    guest.turn_until_taken()
+    assert weights(one) == weights(two) == weights(guest) == {20.0}
+    assert one.memory.state.anchor == guest.memory.state.anchor
+    assert guest.memory.all_steps == 20
+
+
+def test_guest_whose_contribution_two_members_have(site):
+    one, two, guest = start(site)
+    guest.memory.train(3)
+    for member in site.members:
+        guest.restart(member)
+        guest.turn()
+    host = f"guest/{guest.memory.state.memory}"
+    for member in (one, two):
+        assert [*member.guests.offer("m", member.memory.state.anchor)] == [host]
+    run_until_settled([one, two])
+    run_until_settled([one, two])
+    assert counted(one, guest) == 3
+    assert weights(one) == weights(two) == {5.0}
+    # it came twice, and comes again
+    guest.visits._sent.clear()
+    guest.turn()
+    run_until_settled([one, two])
+    assert counted(two, guest) == 3
+    assert guest.memory.uncounted == 0
+
+
+def test_guest_of_a_member_that_dies(site):
+    one, two, guest = start(site)
+    guest.memory.train(3)
+    guest.restart(site.members[1])
+    guest.turn()
+    # its process: what it had of guests is lost
+    two.start()
+    run_until_settled([one, two])
+    assert counted(one, guest) == 0
+    for _ in range(5):
+        with_error = False
+        try:
+            guest.turn()
+        except CallError:
+            with_error = True
+        run_until_settled([one, two])
+    assert not with_error
+    assert counted(one, guest) == counted(two, guest) == 3
+    assert weights(one) == {5.0}
+
+
+def test_guest_of_a_member_whose_host_dies(site):
+    """In the middle of a round that the other one completes, or not."""
+    one, two, guest = start(site)
+    guest.memory.train(3)
+    guest.restart(site.members[1])
+    guest.turn()
+    run([one, two], choose=lambda number: [0] if number == 4 else [])
+    two.reception.close()
+    site.members.pop()
+    for _ in range(4):
+        try:
+            guest.turn()
+        except ClusterError:
+            time.sleep(0)
+        run_until_settled([one])
+    assert counted(one, guest) == 3
+    assert weights(one) == {5.0}
+
+
+def test_guest_process_that_dies(site):
+    one, two, guest = start(site)
+    guest.memory.train(3)
+    guest.turn()
+    guest.start()
+    guest.memory.train(2)
+    guest.turn()
+    run_until_settled([one, two])
+    guest.turn()
+    run_until_settled([one, two])
+    guest.turn()
+    assert counted(one, guest) == 5
+    assert guest.memory.uncounted == 0
+    guest.turn_until_taken()
+    assert weights(guest) == weights(one) == {7.0}
+
+
+def test_guest_when_weights_are_put_into_place_meanwhile(site):
+    one, two, guest = start(site)
+    before = guest.memory.state.anchor.of
+    one.memory.replace(100.0, 50)
+    run([one, two])
+    run_until_settled([one, two])
+    # of the epoch before: it is not sent, and what a member still has of it is dropped
+    guest.memory.train(3)
+    guest.turn()
+    host = f"guest/{guest.memory.state.memory}"
+    assert one.guests.hold("m", contribution(host, 1, 3, of=before))
+    run_until_settled([one, two])
+    guest.turn_until_taken()
+    assert weights(guest) == weights(one) == {100.0}
+    assert counted(one, guest) == 0
+    guest.memory.train(2)
+    for _ in range(2):
+        guest.turn()
+        run_until_settled([one, two])
+    assert counted(two, guest) == 2
+    assert weights(two) == {102.0}
+
+
+def test_guest_that_is_a_member_again(site):
+    """Also if a member still has what it contributes itself."""
+    one, two, guest = start(site)
+    guest.memory.train(3)
+    guest.turn()
+    run_until_settled([one, two, guest])
+    assert weights(one) == weights(guest) == {5.0}
+    run_until_settled([one, two, guest])
+    assert counted(one, guest) == 3
+    assert len({host.memory.state.anchor.key for host in (one, two, guest)}) == 1
+
+
+def test_guest_follows_orders(site):
+    one, two, guest = start(site)
+    one.memory.frozen = True
+    run([one, two])
+    guest.turn()
+    assert guest.memory.frozen
+
+
+def test_guest_weights_that_are_not_finite_are_not_sent(site):
+    one, two, guest = start(site)
+    guest.memory.train(3)
+    guest.memory.weights["a"].fill_(float("nan"))
+    guest.turn()
+    run_until_settled([one, two])
+    guest.turn()
+    assert weights(one) == {2.0}
+    assert guest.memory.uncounted == 0
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_guests_faults_at_random(site, seed):
+    """Rounds fail, processes are killed, and guests change members: each step counts once."""
+    random_ = random.Random(seed)
+    one, two, guest = start(site)
+    hosts = [one, two]
+
+    def crash(_):
+        if random_.random() < 0.01:
+            raise Crash
+
+    guest.memory.happen = crash
+    for _ in range(60):
+        host = random_.choice([one, two, guest])
+        host.memory.train(random_.randint(1, 3))
+        what = random_.random()
+        if what < 0.15:
+            guest.restart(random_.choice(site.members))
+        elif what < 0.25:
+            random_.choice(hosts).start()
+        elif what < 0.3:
+            guest.start()
+        elif what < 0.4:
+            # it tries the group for a round
+            run([one, two, guest])
+        try:
+            guest.turn()
+        except ClusterError:
+            continue
+        failing = random_.randint(0, 12)
+        ranks = random_.choice([[], [0], [1], [0, 1]])
+        run(hosts, lambda number, at=failing, ranks=ranks: ranks if number == at else [])
+    guest.memory.happen = lambda _: None
+    for _ in range(6):
+        run_until_settled(hosts)
+        try:
+            guest.turn()
+        except ClusterError:
+            continue
+    run_until_settled(hosts)
+    guest.turn_until_taken()
+    made = sum(host.memory.steps for host in (one, two, guest))
+    assert guest.memory.uncounted == 0
+    assert [host.memory.all_steps for host in (one, two, guest)] == [made] * 3
+    assert weights(one) == weights(two) == weights(guest) == {float(made)}
+
+
+# --- the connection ---
+
+
+def test_guests_without_the_secret_are_refused(site, caplog):
+    one, _, guest = start(site)
+    address, port = one.settings.address, one.settings.port
+    ring = Ring("test", (b"another secret of 32 bytes or more",))
+    with pytest.raises(ClusterError):
+        connect(guest.settings, ring, address, port)
+    call = connect(guest.settings, site.ring, address, port)
+    call._to, call._by = call._by, call._to
+    call.send({"do": "ask"})
+    with pytest.raises(CallError):
+        call.receive()
+    assert caplog.text.count("a connection to the port of guests is refused") == 1
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"do": "x"},
+        {"do": "ask", "model": "x"},
+        {"do": "ask", "model": "m", "layout": "x"},
+    ],
+)
+def test_guests_requests_that_are_not_answered(site, request_):
+    one, _, guest = start(site)
+    call = connect(guest.settings, site.ring, one.settings.address, one.settings.port)
+    call.send(request_)
+    assert call.receive()["error"]
+    call.send({"do": "ask"})
+    assert call.receive()["error"]
+    call.close()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"number": 0}, {"steps": "1"}, {"of": [0]}, {"of": 3}, {"host": "x" * 200}, {"size": 7}],
+)
+def test_guests_malformed_contributions(site, changes):
+    one, _, guest = start(site)
+    call = connect(guest.settings, site.ring, one.settings.address, one.settings.port)
+    layout = hashlib.sha256(guest.memory.layout).hexdigest()
+    good = {"do": "contribute", "model": "m", "layout": layout, "host": "g/1"}
+    good |= {"number": 1, "steps": 1, "of": [0, ""]}
+    size = changes.get("size", 5000 + 8 + 16)
+    call.send({**good, **changes}, bytes(size))
+    with pytest.raises(CallError):
+        call.receive()
+    assert not one.guests.offer("m", one.memory.state.anchor)
+    with pytest.raises((CallError, Outsider)):
+        call.receive()
