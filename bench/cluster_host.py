@@ -189,8 +189,8 @@ class Runner:
             }
         )
         self.view = self.membership.members()
-        self.view, _ = without_slow(self.view, self.settings.id)
-        self.speeds.keep(self.view.ids)
+        self.view, slow = without_slow(self.view, self.settings.id)
+        self.speeds.drop(slow)
         if self.group is None or not self.group.fits(self.view):
             self._close_group()
             self.group = connect(self.settings, self.view, self.ring)
@@ -204,7 +204,7 @@ class Runner:
         except ClusterError:
             self._close_group()
             if len(self.view.members) > 2:
-                self.speeds.measure(self.view.members, self.settings.timeout)
+                self.speeds.measure(self.view.members, self.settings.timeout / 2)
             raise
         seconds = time.monotonic() - start
         self.reception.admit(self.view.members)
@@ -219,7 +219,8 @@ class Runner:
             is_new=is_new,
         )
         if seconds <= limit(self.settings):
-            self.speeds.forget()
+            if done.models:
+                self.speeds.forget_if_here(self.view.ids)
         elif len(self.view.members) > 2:
             self.speeds.measure(self.view.members, self.settings.timeout)
         return done.settled

@@ -65,11 +65,11 @@ try_source() {
     git clone --quiet --depth 1 "file://$ROOT" "$chroot/opt/webtorch"
     cp -r "$torch" "$chroot/opt/torch"
     cp packaging/try_source.sh packaging/follow.sh docs/start.md "$chroot/opt/"
-    # the certificate of this machine's proxy, if it has one
-    [[ ! ${PIP_CERT:-} ]] || install -D -m 0644 "$PIP_CERT" "$chroot$PIP_CERT"
+    # those of this machine, which may be behind a proxy, and not where Debian puts its own
+    [[ ! ${PIP_CERT:-} ]] || cp "$PIP_CERT" "$chroot/opt/certificates.pem"
 
     say "trying the sources on a bare $TRY_SUITE"
-    in_chroot "$chroot" "
+    in_chroot "$chroot" "${PIP_CERT:+export PIP_CERT=/opt/certificates.pem}
         PIP_FIND_LINKS=/opt/torch PORT=$TRY_PORT sh /opt/try_source.sh" | tee build/packages/source.txt
     grep -q '^ok' build/packages/source.txt || die 'the sources do not work, see above.'
 }

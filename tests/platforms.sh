@@ -21,9 +21,9 @@ TESTS=(tests/core tests/batch tests/module tests/shared tests/http)
 TESTS_OPTIONS=(-n 4 --dist worksteal -k 'not sanitize and not fuzz')
 
 DEBIAN_PACKAGES=(
-    nginx nginx-dev g++ make libsimdjson-dev zlib1g-dev wrk curl git ca-certificates
-    openssl nghttp2-client
-    python3-dev python3-venv python3-torch python3-numpy python3-cffi python3-safetensors
+    nginx nginx-dev g++ make libsimdjson-dev libflatbuffers-dev zlib1g-dev wrk curl git
+    ca-certificates openssl nghttp2-client
+    libtorch-dev python3-dev python3-venv python3-torch python3-numpy python3-cffi python3-safetensors
     python3-requests python3-httpx python3-h2 python3-hypothesis python3-pil python3-pytest
     python3-pytest-xdist
 )

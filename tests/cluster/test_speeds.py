@@ -75,7 +75,13 @@ def test_slow_is_told_from_the_best_link_and_the_size_of_a_round():
     assert speeds.slow(1_000_000) == []
     # all links are so
     assert speeds_of(a=5e5, b=6e5).slow(size) == []
-    speeds.keep(["a"])
+    # a round without it says nothing
+    speeds.forget_if_here(["a", "c"])
+    assert speeds.slow(size) == ["b"]
+    speeds.forget_if_here(["a", "b", "c"])
+    assert speeds.slow(size) == []
+    speeds = speeds_of(a=1e8, b=6e5)
+    speeds.drop({"b"})
     assert speeds.slow(size) == []
     assert speeds_of().slow(size) == []
     assert limit(settings("a")) == LEAST

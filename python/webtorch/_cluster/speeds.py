@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from webtorch._cluster import flat, formats
 from webtorch._cluster.calls import Call, CallError, connect
@@ -105,11 +105,18 @@ class Speeds:
         with self._lock:
             self._rates = {}
 
-    def keep(self, ids: Iterable[str]) -> None:
-        """Forget hosts that do not take part."""
-        known = frozenset(ids)
+    def forget_if_here(self, ids: Collection[str]) -> None:
+        """Forget it if all that were measured took part in a round that was fast.
+
+        The heartbeats of a slow host are late at times, so it is missing now and then.
+        """
+        if self._rates.keys() <= frozenset(ids):
+            self.forget()
+
+    def drop(self, ids: Collection[str]) -> None:
+        """Forget hosts that have become guests."""
         with self._lock:
-            self._rates = {id: rate for id, rate in self._rates.items() if id in known}
+            self._rates = {id: rate for id, rate in self._rates.items() if id not in ids}
 
     def slow(self, size: int) -> list[str]:
         """Return the ids of hosts that are slow to this one, with rounds of so many bytes."""

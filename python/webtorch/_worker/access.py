@@ -57,8 +57,18 @@ def complaint_about(error: BaseException) -> str | None:
     if isinstance(error, PermissionError) and isinstance(error.filename, str):
         return complaint([error.filename])
     if isinstance(error, ImportError):
-        return complaint(sys.path)
+        return complaint(_searched())
     return None
+
+
+def _searched() -> list[str]:
+    """Return where modules are looked for, but for the directory of code that PyTorch generates.
+
+    Some versions make it when they are imported, which is before the user changes.
+    """
+    instantiator = sys.modules.get("torch.distributed.nn.jit.instantiator")
+    generated = getattr(instantiator, "INSTANTIATED_TEMPLATE_DIR_PATH", None)
+    return [path for path in sys.path if path != generated]
 
 
 def package() -> str | None:

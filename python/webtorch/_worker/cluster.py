@@ -373,7 +373,7 @@ class Host:
             self._probes.keep(found.ids)
             found = connected(agreed(found, self._settings.id), self._settings.id)
             view, slow = without_slow(found, self._settings.id)
-            self._speeds.keep(view.ids)
+            self._speeds.drop(slow)
         except Slow as error:
             self._close_group()
             # others do not wait for it from now on
@@ -412,7 +412,8 @@ class Host:
         except GroupError as error:
             self._close_group()
             self._probes.begin(view.members)
-            self._measure(view)
+            # others come out of it up to a timeout later, and wait for this host for two
+            self._measure(view, self._settings.timeout / 2)
             self._log_failure(error)
             self._metrics.count_failure()
             self._failures += 1
@@ -428,19 +429,19 @@ class Host:
         self._reception.admit(view.members)
         seconds = time.monotonic() - started
         if seconds > limit(self._settings):
-            self._measure(view)
-        else:
-            self._speeds.forget()
+            self._measure(view, self._settings.timeout)
+        elif done.models:
+            self._speeds.forget_if_here(view.ids)
         self._metrics.count_bytes(group.sent - sent, group.received - received)
         self._failures = self._own_errors = 0
         self._forget_failures()
         self._metrics.count_round(done, seconds)
         return self._settings.interval if done.settled else 0.0
 
-    def _measure(self, view: View) -> None:
+    def _measure(self, view: View, seconds: float) -> None:
         """Measure the links, if a host could be slow to most others; a round would disturb it."""
         if len(view.members) > 2:
-            self._speeds.measure(view.members, self._settings.timeout)
+            self._speeds.measure(view.members, seconds)
 
     @property
     def is_cut_off(self) -> bool:
