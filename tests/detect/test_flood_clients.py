@@ -98,17 +98,23 @@ def test_load_usual_rate_falls_fast_at_first():
 
 @pytest.mark.parametrize("suffers", [False, True])
 def test_load_of_a_site_that_suffers_is_a_surge(suffers):
-    load = load_after(60, lambda second: 150)
-    for tenth in range(600, 620):
+    load = load_after(320, lambda second: 150)
+    for tenth in range(3200, 3220):
         load.count(19, tenth / 10, suffers)
     assert load.surging == suffers
 
 
 def test_load_as_usual_is_no_surge_if_the_site_suffers():
-    load = load_after(60, lambda second: 150)
-    for tenth in range(600, 620):
+    load = load_after(320, lambda second: 150)
+    for tenth in range(3200, 3220):
         load.count(14, tenth / 10, True)
     assert not load.surging
+
+
+def test_load_of_a_site_that_suffers_soon_is_a_surge():
+    load = load_after(60, lambda second: 150)
+    load.count(14, 60.0, True)
+    assert load.surging
 
 
 def site_row(milliseconds, failures=0.0):

@@ -19,13 +19,14 @@ _COLUMNS = torch.tensor([_REQUESTS, _ERRORS, 9, 10, *range(13, CLIENT_COLUMNS), 
 _SHARES = slice(2, 2 + 20)  # of described columns
 _RATES = slice(-4, -2)
 _TEMPO = torch.zeros(len(_COLUMNS))
-_TEMPO[-2:] = 1  # gap_mean, gap_deviation
+_TEMPO[-4] = _TEMPO[-2:] = 1  # rate_fast, gap_mean, gap_deviation
 _SEVERAL = math.log(1 + 6)  # log of 6 requests; above it the number does not count
 
 _TICK, _LATER_TICK = 0.1, 0.3  # seconds between two lessons in a surge, in the first and later ones
 _FIRST = 100  # lessons
 _LESSON = 256  # rows of each kind in a step
 _MARGIN = 0.3  # distance of the threshold above the logits of the people
+_MARGIN_ROWS = 300.0  # added to it, divided by the rows of the sample: few rows say less
 _PARTS = (0.01, 0.02, 0.04, 0.07)  # shares of the sample that may be denied if that is worth it
 _WORTH = 15.0  # share of current requests to be denied / share of the sample that it costs
 _BURST = 10.0  # seconds of the usual rate that steady clients may send at once
@@ -94,9 +95,9 @@ class FloodDetector(nn.Module):
         surge: Rate of a surge as a multiple of the usual rate; by default 1.4. For a site that
             suffers it is 1.1.
         warm_up: Seconds in which any rate is usual; by default 6.
-        tempo_after: Calm seconds after which the gaps between a client's requests are used, too; by
-            default 120. Before that, most people of the sample have come seconds ago, and their
-            gaps differ from those of who stays.
+        tempo_after: Calm seconds after which the network gets a client's fast rate and the gaps
+            between its requests, too; by default 120. Before that, most people of the sample have
+            come seconds ago, and their pace differs from that of those who stay.
         size: Rows of the current requests, and at most of the sample that the network learns from;
             four times as many are kept. By default 2048.
         memory: Rows over which the sample is replaced; by default 1 000 000.
@@ -255,6 +256,7 @@ class FloodDetector(nn.Module):
         """
         parts = torch.tensor([self._blocked, *(each for each in _PARTS if each > self._blocked)])
         lines = torch.quantile(people.flatten(), 1 - parts) + _MARGIN
+        lines = lines + _MARGIN_ROWS / people.shape[0]
         denied = (present > lines).float().mean(0)
         return float(lines[(denied - _WORTH * parts).argmax()])
 

@@ -47,14 +47,17 @@ class Load:
     def count(self, requests: int, now: float, suffers: bool = False) -> bool:
         """Count new requests; return whether there is a surge.
 
-        A site that suffers has one if there are a few more requests than usual.
+        A site that suffers has one if there are a few more requests than usual, and at any rate
+        as long as the usual one is hardly known.
         """
         if self._begin is None:
             self._begin = self._smooth_since = now
         self._count += requests
         elapsed = now - self._begin
         rate = self._count / max(elapsed, _WINDOW)
-        suffers = suffers and self.calm >= self._warm_up and rate > _MORE * self.usual
+        if self.calm >= _YOUNG:
+            suffers = suffers and rate > _MORE * self.usual
+        suffers = suffers and self.calm >= self._warm_up
         if suffers or self._is_much(rate):
             self.surging, self._until = True, now + _AFTER
         if elapsed >= _WINDOW:
