@@ -231,7 +231,8 @@ class FloodDetector(nn.Module):
         self._threshold: float = math.inf
         self._next_lesson = -math.inf
         self._lessons: int = 0
-        self._used_columns = 1 - _TEMPO * (self._load.calm < self._tempo_after)
+        seen = min(self._load.calm, self._onset - self._load.started)
+        self._used_columns = 1 - _TEMPO * (seen < self._tempo_after)
 
     def _learn(self) -> None:
         """Train the network to distinguish current requests from people, and set the threshold."""

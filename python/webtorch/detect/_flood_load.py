@@ -36,6 +36,8 @@ class Load:
         self.usual = 0.0
         self.calm = 0.0
         """Seconds without a surge so far."""
+        self.started = math.inf
+        """When the first request came."""
         self._begin: float | None = None
         self._count = 0
         self._rate = 0.0
@@ -51,7 +53,7 @@ class Load:
         as long as the usual one is hardly known.
         """
         if self._begin is None:
-            self._begin = self._smooth_since = now
+            self.started = self._begin = self._smooth_since = now
         self._count += requests
         elapsed = now - self._begin
         rate = self._count / max(elapsed, _WINDOW)
