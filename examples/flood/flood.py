@@ -11,7 +11,9 @@ detector = FloodDetector()
 
 @webtorch.infer
 def score(
-    client: Float32[Tensor, "batch 31"], key: Int64[Tensor, "batch 1"]
+    client: Float32[Tensor, "batch 31"],
+    key: Int64[Tensor, "batch 1"],
+    site: Float32[Tensor, "batch 8"],
 ) -> Float32[Tensor, "batch 1"]:
     """Score each request; requests of a flood score above 0.5."""
-    return detector(client, key)
+    return detector(client, key, site)

@@ -164,9 +164,9 @@ def test_guard_learns_and_is_taught(start, directory):
 
 @pytest.mark.serial
 def test_flood_denied_people_pass(start):
-    """Clients are distinguished by a header here, and people load assets."""
+    """Clients are distinguished by a header here, people load assets, and searches fail."""
     server = start(
-        server_of("flood"),
+        server_of("flood") + "location /p/search { try_files /none =503; }",
         http=f"webtorch_path {ROOT}/examples/flood;"
         "webtorch_clients_zone clients:8m key=$http_x_client;",
     )

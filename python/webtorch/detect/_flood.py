@@ -8,178 +8,45 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from webtorch.detect._flood_clients import Known, People, Present
+from webtorch.detect._flood_load import Health, Load
+
 CLIENT_COLUMNS = 31
 """Columns of the feature `client`."""
 
-_REQUESTS, _ERRORS, _FAILURES = 0, 11, 12
-_COLUMNS = torch.tensor([_REQUESTS, _ERRORS, 9, 10, *range(13, CLIENT_COLUMNS), 2, 5, 6])
+_REQUESTS, _AGE, _FAST, _SLOW, _ERRORS, _FAILURES = 0, 1, 2, 3, 11, 12
+_COLUMNS = torch.tensor([_REQUESTS, _ERRORS, 9, 10, *range(13, CLIENT_COLUMNS), _FAST, _SLOW, 5, 6])
+_SHARES = slice(2, 2 + 20)  # of described columns
+_RATES = slice(-4, -2)
 _TEMPO = torch.zeros(len(_COLUMNS))
-_TEMPO[-3:] = 1  # rate_fast, gap_mean, gap_deviation
+_TEMPO[-4] = _TEMPO[-2:] = 1  # rate_fast, gap_mean, gap_deviation
 _SEVERAL = math.log(1 + 6)  # log of 6 requests; above it the number does not count
 
-_WINDOW = 0.5  # seconds over which requests are counted
-_AFTER = 30.0  # seconds that a surge lasts after its last peak, at least
-_TICK = 0.1  # seconds between two lessons in a surge
+_TICK, _LATER_TICK = 0.1, 0.3  # seconds between two lessons in a surge, in the first and later ones
+_FIRST = 100  # lessons
 _LESSON = 256  # rows of each kind in a step
 _MARGIN = 0.3  # distance of the threshold above the logits of the people
+_MARGIN_ROWS = 300.0  # added to it, divided by the rows of the sample: few rows say less
 _PARTS = (0.01, 0.02, 0.04, 0.07)  # shares of the sample that may be denied if that is worth it
-_WORTH = 10.0  # share of current requests to be denied / share of the sample that it costs
+_WORTH = 15.0  # share of current requests to be denied / share of the sample that it costs
+_BURST = 10.0  # seconds of the usual rate that steady clients may send at once
+_COMMON = 0.95  # share of the sample whose rates any known client may have
+_FEW = 256  # rows of the sample that are used at least, even if the surge may have begun
 
 
 def _describe(client: Tensor) -> Tensor:
-    """Return the columns that describe the kind of a client, float32 `[batch, 25]`.
+    """Return the columns that describe the kind of a client, float32 `[batch, 26]`.
 
     The age of a client is not among them, and failures are subtracted from errors: they are the
-    site's, and in a flood all clients have them.
+    site's, and in a flood all clients have them. The slow rate is that over the client's age and
+    ten seconds, so that it is about the same for those who have just come and for those who stay.
     """
     described = client.index_select(1, _COLUMNS)
     described[:, 0].clamp_(max=_SEVERAL)
     described[:, 1] -= client[:, _FAILURES]
+    age = client[:, _AGE].expm1() + 10
+    described[:, -3] = (client[:, _SLOW].expm1() / -(-age / 60).expm1()).log1p()
     return described
-
-
-class _People:
-    """A random sample of the rows of calm times; a new row replaces a random one, or none.
-
-    Args:
-        size: Number of rows that are kept.
-        memory: Number of new rows after which a row is replaced with probability 1 - 1/e.
-        per_client: Most rows of a client in a period.
-        period: Seconds.
-        generator: Random numbers.
-
-    """
-
-    def __init__(
-        self, size: int, memory: int, per_client: int, period: float, generator: torch.Generator
-    ) -> None:
-        self._rows = torch.zeros(size, len(_COLUMNS))
-        self._used = 0
-        self._seen = 0
-        self._memory = memory
-        self._per_client = per_client
-        self._period = period
-        self._counts = torch.zeros(1 << 14)
-        self._counted_until = -math.inf
-        self._generator = generator
-
-    @property
-    def rows(self) -> Tensor:
-        """The rows added so far, at most `size`."""
-        return self._rows[: self._used]
-
-    def add(self, rows: Tensor, key: Tensor | None, now: float) -> None:
-        """Add rows, at most `per_client` of a client in a period."""
-        if key is not None:
-            rows = rows[self._count(key, now) <= self._per_client]
-        size = self._rows.shape[0]
-        fill = min(size - self._used, rows.shape[0])
-        self._rows[self._used : self._used + fill] = rows[:fill]
-        self._used += fill
-        self._seen = min(self._seen + rows.shape[0], self._memory)
-        rows = rows[fill:]
-        if rows.shape[0]:
-            kept = torch.rand(rows.shape[0], generator=self._generator) < size / self._seen
-            rows = rows[kept]
-            places = torch.randint(size, (rows.shape[0],), generator=self._generator)
-            self._rows[places] = rows
-
-    def _count(self, key: Tensor, now: float) -> Tensor:
-        """Return the number of rows of each row's client in this period."""
-        if now >= self._counted_until:
-            self._counts.zero_()
-            self._counted_until = now + self._period
-        slots = key.flatten() & (self._counts.shape[0] - 1)
-        self._counts.index_add_(0, slots, torch.ones(slots.shape[0]))
-        return self._counts[slots]
-
-
-class _Present:
-    """The last rows of a surge.
-
-    Args:
-        size: Number of rows that are kept.
-
-    """
-
-    def __init__(self, size: int) -> None:
-        self._rows = torch.zeros(size, len(_COLUMNS))
-        self._used = 0
-        self._at = 0
-
-    @property
-    def rows(self) -> Tensor:
-        """The rows added so far, at most `size`."""
-        return self._rows[: self._used]
-
-    def clear(self) -> None:
-        """Remove all rows."""
-        self._used = self._at = 0
-
-    def add(self, rows: Tensor) -> None:
-        """Add rows, which replace the oldest ones."""
-        size = self._rows.shape[0]
-        rows = rows[-size:]
-        self._rows[(torch.arange(rows.shape[0]) + self._at) % size] = rows
-        self._at = (self._at + rows.shape[0]) % size
-        self._used = min(size, self._used + rows.shape[0])
-
-
-class _Load:
-    """Detects surges by the rate of requests.
-
-    Args:
-        surge: Rate of a surge as a multiple of the usual rate.
-        warm_up: Seconds in which any rate is usual.
-        growth: Most growth of the usual rate in an hour, 0.5 is by half.
-
-    """
-
-    def __init__(self, surge: float, warm_up: float, growth: float) -> None:
-        self._surge, self._warm_up, self._growth = surge, warm_up, growth
-        self.usual = 0.0
-        self.calm = 0.0
-        """Seconds without a surge so far."""
-        self._begin: float | None = None
-        self._count = 0
-        self._rate = 0.0
-        self._until = -math.inf
-        self.surging = False
-
-    def count(self, requests: int, now: float) -> bool:
-        """Count new requests; return whether there is a surge."""
-        if self._begin is None:
-            self._begin = now
-        self._count += requests
-        elapsed = now - self._begin
-        if self._is_much(self._count / max(elapsed, _WINDOW)):
-            self.surging, self._until = True, now + _AFTER
-        if elapsed >= _WINDOW:
-            rate = self._count / elapsed
-            # averaged over a second, so that one burst is not learned as usual
-            self._rate += (rate - self._rate) * min(1.0, elapsed)
-            self._begin, self._count = now, 0
-            self._learn(elapsed)
-            self.surging = self.surging and (now < self._until or self._is_much(self._rate))
-        return self.surging
-
-    def _is_much(self, rate: float) -> bool:
-        """Return whether a rate is above the usual one, and not by chance."""
-        noise = 4 * math.sqrt((self.usual + 1) / _WINDOW)
-        return self.calm >= self._warm_up and rate > self._surge * self.usual + noise
-
-    def _learn(self, elapsed: float) -> None:
-        """Learn the usual rate: fast at the start, then slowly, and upwards very slowly."""
-        if self.surging:
-            return
-        self.calm += elapsed
-        if self.calm < self._warm_up:
-            self.usual += (self._rate - self.usual) * min(1.0, elapsed / 2)
-        elif self._rate > self.usual:
-            growth = 0.15 if self.calm < 60 else self._growth / 3600
-            self.usual = min(self._rate, self.usual * (1 + growth * elapsed))
-        else:
-            self.usual += (self._rate - self.usual) * min(1.0, elapsed / 600)
 
 
 class FloodDetector(nn.Module):
@@ -189,19 +56,30 @@ class FloodDetector(nn.Module):
 
         @webtorch.infer
         def score(
-            client: Float32[Tensor, "batch 31"], key: Int64[Tensor, "batch 1"]
+            client: Float32[Tensor, "batch 31"],
+            key: Int64[Tensor, "batch 1"],
+            site: Float32[Tensor, "batch 8"],
         ) -> Float32[Tensor, "batch 1"]:
-            return detector(client, key)
+            return detector(client, key, site)
 
     In calm times it keeps a sample of the people: rows that describe clients. When many more
     requests come than usual, a small network learns to distinguish the current requests from that
     sample. It cannot distinguish the people among them, who are as before, so its score is high for
     the clients that the surge consists of. All but the share `blocked` of the sample score below
-    0.5. Without a surge, and in a surge of more of the same people, scores are 0 or low.
+    0.5. Without a surge scores are 0.
+
+    With `site` they are 0, too, until the site suffers in this surge: until it answers four times
+    later than usual, or fails for a tenth of the requests more. So a crowd that the site can serve
+    is served, and a flood that does not matter.
+
+    With `key` clients are known that were there before the surge. As long as one requests what it
+    did then, and not much faster, it is steady: it scores 0, and the network does not learn from
+    it. All steady clients together may send what is not yet a surge.
 
     A flood must not teach it that floods are normal. The sample
 
     - adds no rows during a surge, nor in the 30 seconds after its last peak;
+    - in a surge is used without the rows since the rate began to rise, up to 15 minutes before;
     - adds at most `per_client` rows of a client in `period` seconds, however many it sends;
     - is replaced over `memory` rows, so that a day of people outweighs minutes of others;
     - may have up to about 7 % of rows that are like the flood: denying these is worth it then.
@@ -214,12 +92,14 @@ class FloodDetector(nn.Module):
 
     Args:
         blocked: Share of the sample that may score above 0.5 in a surge; by default 0.003.
-        surge: Rate of a surge as a multiple of the usual rate; by default 1.4.
+        surge: Rate of a surge as a multiple of the usual rate; by default 1.4. For a site that
+            suffers it is 1.1.
         warm_up: Seconds in which any rate is usual; by default 6.
-        tempo_after: Calm seconds after which a client's pace is used, too; by default 120. Before
-            that, most people of the sample have come seconds ago, and their pace differs from that
-            of those who stay.
-        size: Rows of the sample, and of the current requests; by default 2048.
+        tempo_after: Calm seconds after which the network gets a client's fast rate and the gaps
+            between its requests, too; by default 120. Before that, most people of the sample have
+            come seconds ago, and their pace differs from that of those who stay.
+        size: Rows of the current requests, and at most of the sample that the network learns from;
+            four times as many are kept. By default 2048.
         memory: Rows over which the sample is replaced; by default 1 000 000.
         per_client: Most rows of a client in a period; by default 30.
         period: Seconds; by default 60.
@@ -244,10 +124,15 @@ class FloodDetector(nn.Module):
     ) -> None:
         super().__init__()
         self._generator = torch.Generator().manual_seed(0)
-        self._people = _People(size, memory, per_client, period, self._generator)
-        self._present = _Present(size)
-        self._load = _Load(surge, warm_up, growth)
+        self._people = People(len(_COLUMNS), 4 * size, memory, per_client, period, self._generator)
+        self._present = Present(len(_COLUMNS), size)
+        self._known = Known(_SHARES.stop - _SHARES.start)
+        self._health = Health()
+        self._load = Load(surge, warm_up, growth)
         self._blocked, self._tempo_after, self._clock = blocked, tempo_after, clock
+        self._size, self._surge = size, surge
+        self._suffers = False
+        self._room = self._room_at = 0.0  # requests of steady clients; and when they were these
         self._next_lesson = -math.inf
         self._used_columns = 1 - _TEMPO
         self._begin_surge()
@@ -262,13 +147,16 @@ class FloodDetector(nn.Module):
         """The usual rate of the site, requests per second."""
         return self._load.usual
 
-    def forward(self, client: Tensor, key: Tensor | None = None) -> Tensor:
+    def forward(
+        self, client: Tensor, key: Tensor | None = None, site: Tensor | None = None
+    ) -> Tensor:
         """Learn from requests and score them.
 
         Args:
             client: The feature `client`, float32 `[batch, 31]`.
             key: The feature `key`, int64 `[batch, 1]`; without it the rows of a client in the
-                sample are not limited.
+                sample are not limited, and no client is known.
+            site: The feature `site`, float32 `[batch, 8]`; without it all surges count as floods.
 
         Returns:
             Scores from 0 to 1, float32 `[batch, 1]`; requests above 0.5 are to be denied.
@@ -277,34 +165,78 @@ class FloodDetector(nn.Module):
         described = _describe(client)
         now = self._clock()
         before = self._load.surging
-        if not self._load.count(client.shape[0], now):
-            self._people.add(described, key, now)
+        suffers = site is not None and self._health.suffers(site)
+        surging = self._load.count(client.shape[0], now, suffers)
+        if site is not None:
+            self._health.learn(site, now, surging)
+        if not surging:
+            self._learn_calm(described, key, now)
             return client.new_zeros(client.shape[0], 1)
 
         if not before:
             self._begin_surge()
-        self._present.add(described)
-        if now >= self._next_lesson and len(self._present.rows) >= 64 and len(self._people.rows):
-            self._next_lesson = now + _TICK
+        self._suffers = self._suffers or suffers or site is None
+        steady = self._steady(described, key, now)
+        self._present.add(described[~steady])
+        if now >= self._next_lesson and len(self._present.rows) >= 64 and len(self._calm_rows):
+            self._next_lesson = now + (_TICK if self._lessons < _FIRST else _LATER_TICK)
             with torch.inference_mode(False), torch.enable_grad():
                 self._learn()
-        return torch.sigmoid(self.network(described * self._used_columns) - self._threshold)
+        if not self._suffers:
+            return client.new_zeros(client.shape[0], 1)
+        scores = torch.sigmoid(self.network(described * self._used_columns) - self._threshold)
+        return scores.masked_fill(steady.unsqueeze(1), 0)
+
+    def _learn_calm(self, described: Tensor, key: Tensor | None, now: float) -> None:
+        """Learn what people are like without a surge."""
+        self._people.add(described, key, now)
+        if key is not None:
+            self._known.learn(key, described[:, _RATES].expm1(), described[:, _SHARES], now)
+
+    def _steady(self, described: Tensor, key: Tensor | None, now: float) -> Tensor:
+        """Return which rows are of known clients that do as before.
+
+        All of them together may send what is not yet a surge.
+        """
+        none = torch.zeros(described.shape[0], dtype=torch.bool)
+        rate = self._surge * self._load.usual
+        self._room = min(self._room + (now - self._room_at) * rate, _BURST * rate)
+        self._room_at = now
+        if key is None:
+            return none
+        rates = described[:, _RATES].expm1()
+        steady = self._known.steady(key, rates, described[:, _SHARES], self._onset, self._common)
+        count = float(steady.sum())
+        if count > self._room:
+            return none
+        self._room -= count
+        return steady
 
     def _begin_surge(self) -> None:
         """Start with an untrained network: a surge differs from the last one."""
         self._present.clear()
+        self._suffers = False
+        self._room = self._room_at = 0.0
+        self._onset: float = self._load.onset()
+        self._calm_rows: Tensor = self._people.before(self._onset, _FEW, self._size)
+        self._common: Tensor = torch.zeros(2)
+        if len(self._calm_rows):
+            self._common = self._calm_rows[:, _RATES].expm1().quantile(_COMMON, 0)
         with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            self.network = nn.Sequential(nn.Linear(len(_COLUMNS), 24), nn.ReLU(), nn.Linear(24, 1))
+            self.network: nn.Module = nn.Sequential(
+                nn.Linear(len(_COLUMNS), 24), nn.ReLU(), nn.Linear(24, 1)
+            )
         self._optimizer = torch.optim.AdamW(self.network.parameters(), lr=0.02, weight_decay=0.02)
-        self._threshold = math.inf
+        self._threshold: float = math.inf
         self._next_lesson = -math.inf
-        self._lessons = 0
-        self._used_columns = 1 - _TEMPO * (self._load.calm < self._tempo_after)
+        self._lessons: int = 0
+        seen = min(self._load.calm, self._onset - self._load.started)
+        self._used_columns = 1 - _TEMPO * (seen < self._tempo_after)
 
     def _learn(self) -> None:
         """Train the network to distinguish current requests from people, and set the threshold."""
-        people = self._people.rows * self._used_columns
+        people = self._calm_rows * self._used_columns
         present = self._present.rows * self._used_columns
         labels = torch.cat([torch.zeros(_LESSON), torch.ones(_LESSON)])
         self._lessons += 1
@@ -325,6 +257,7 @@ class FloodDetector(nn.Module):
         """
         parts = torch.tensor([self._blocked, *(each for each in _PARTS if each > self._blocked)])
         lines = torch.quantile(people.flatten(), 1 - parts) + _MARGIN
+        lines = lines + _MARGIN_ROWS / people.shape[0]
         denied = (present > lines).float().mean(0)
         return float(lines[(denied - _WORTH * parts).argmax()])
 

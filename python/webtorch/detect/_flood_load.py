@@ -1,0 +1,148 @@
+"""When a site has more requests than usual, since when, and whether it suffers."""
+
+import math
+from collections import deque
+
+from torch import Tensor
+
+_WINDOW = 0.5  # seconds over which requests are counted
+_AFTER = 30.0  # seconds that a surge lasts after its last peak, at least
+_MORE = 1.1  # rate of a surge of a site that suffers, as a multiple of the usual rate
+_YOUNG = 300.0  # calm seconds in which the usual rate falls fast: clients came all at once
+
+_HISTORY = 900.0  # seconds in which the beginning of a slow surge is looked for
+_SMOOTH = 10.0  # seconds over which rates of the history are averaged
+_RISE = 1.15  # rate of the beginning of a surge as a multiple of the least one before
+
+_FAILURES, _TIME = 5, 6  # columns of the feature `site`
+_SLOWER = math.log(4)  # a suffering site takes so many times longer
+_SLOW = math.log(1 + 50)  # and 50 ms at least
+_FAILING = 0.1  # or fails for so many more requests
+_FOR_GOOD = 1200.0  # seconds after which a site that suffers is taken for as it is
+
+
+class Load:
+    """Detects surges by the rate of requests.
+
+    Args:
+        surge: Rate of a surge as a multiple of the usual rate.
+        warm_up: Seconds in which any rate is usual.
+        growth: Most growth of the usual rate in an hour, 0.5 is by half.
+
+    """
+
+    def __init__(self, surge: float, warm_up: float, growth: float) -> None:
+        self._surge, self._warm_up, self._growth = surge, warm_up, growth
+        self.usual = 0.0
+        self.calm = 0.0
+        """Seconds without a surge so far."""
+        self.started = math.inf
+        """When the first request came."""
+        self._begin: float | None = None
+        self._count = 0
+        self._rate = 0.0
+        self._until = -math.inf
+        self.surging = False
+        self._history: deque[tuple[float, float]] = deque()
+        self._smooth_since, self._smooth_count = 0.0, 0.0
+
+    def count(self, requests: int, now: float, suffers: bool = False) -> bool:
+        """Count new requests; return whether there is a surge.
+
+        A site that suffers has one if there are a few more requests than usual, and at any rate
+        as long as the usual one is hardly known.
+        """
+        if self._begin is None:
+            self.started = self._begin = self._smooth_since = now
+        self._count += requests
+        elapsed = now - self._begin
+        rate = self._count / max(elapsed, _WINDOW)
+        if self.calm >= _YOUNG:
+            suffers = suffers and rate > _MORE * self.usual
+        suffers = suffers and self.calm >= self._warm_up
+        if suffers or self._is_much(rate):
+            self.surging, self._until = True, now + _AFTER
+        if elapsed >= _WINDOW:
+            self._next_window(now, elapsed)
+        return self.surging
+
+    def onset(self) -> float:
+        """Return when the rate was last about as low as ever before this surge.
+
+        A surge may begin long before it is one; infinity if too little has been seen.
+        """
+        if not self._history:
+            return math.inf
+        low = _RISE * min(rate for _, rate in self._history)
+        return max(at for at, rate in self._history if rate <= low)
+
+    def _next_window(self, now: float, elapsed: float) -> None:
+        rate = self._count / elapsed
+        # averaged over a second, so that one burst is not learned as usual
+        self._rate += (rate - self._rate) * min(1.0, elapsed)
+        if not self.surging:
+            self._remember(now)
+        self._begin, self._count = now, 0
+        self._learn(elapsed)
+        self.surging = self.surging and (now < self._until or self._is_much(self._rate))
+
+    def _remember(self, now: float) -> None:
+        """Add the last seconds to the history, once they are enough, and forget old ones."""
+        self._smooth_count += self._count
+        if self.calm < self._warm_up:
+            self._smooth_since, self._smooth_count = now, 0.0
+        elif now - self._smooth_since >= _SMOOTH:
+            self._history.append((now, self._smooth_count / (now - self._smooth_since)))
+            self._smooth_since, self._smooth_count = now, 0.0
+            while self._history[0][0] < now - _HISTORY:
+                self._history.popleft()
+
+    def _is_much(self, rate: float) -> bool:
+        """Return whether a rate is above the usual one, and not by chance."""
+        noise = 4 * math.sqrt((self.usual + 1) / _WINDOW)
+        return self.calm >= self._warm_up and rate > self._surge * self.usual + noise
+
+    def _learn(self, elapsed: float) -> None:
+        """Learn the usual rate: fast at the start, then slowly, and upwards very slowly."""
+        if self.surging:
+            return
+        self.calm += elapsed
+        if self.calm < self._warm_up:
+            self.usual += (self._rate - self.usual) * min(1.0, elapsed / 2)
+        elif self._rate > self.usual:
+            growth = 0.15 if self.calm < 60 else self._growth / 3600
+            self.usual = min(self._rate, self.usual * (1 + growth * elapsed))
+        else:
+            seconds = 60 if self.calm < _YOUNG else 600
+            self.usual += (self._rate - self.usual) * min(1.0, elapsed / seconds)
+
+
+class Health:
+    """Detects that a site suffers: it answers much later than usual, or fails more often."""
+
+    def __init__(self) -> None:
+        self._time = self._failures = 0.0
+        self._seen = 0
+        self._at = 0.0
+
+    def suffers(self, site: Tensor) -> bool:
+        """Return whether the site suffers, by the last row of the feature `site`."""
+        failures, time = _health(site)
+        return failures > self._failures + _FAILING or time > max(self._time + _SLOWER, _SLOW)
+
+    def learn(self, site: Tensor, now: float, surging: bool) -> None:
+        """Learn what is usual; in a surge slowly, as a site may have become slower for good."""
+        weight = min(1.0, (now - self._at) / _FOR_GOOD)
+        if not surging:
+            self._seen = min(self._seen + site.shape[0], 1 << 14)
+            weight = min(1.0, site.shape[0] / self._seen)
+        self._at = now
+        failures, time = _health(site)
+        self._failures += weight * (failures - self._failures)
+        self._time += weight * (time - self._time)
+
+
+def _health(site: Tensor) -> tuple[float, float]:
+    """Return the share of failures and the logarithmic time of the last row."""
+    failures, time = site[-1, _FAILURES : _TIME + 1].tolist()
+    return failures, time
