@@ -33,9 +33,9 @@ from webtorch._cluster.seal import Ring
 from webtorch._cluster.speeds import Slow, Speeds, limit, size_of_round, without_slow
 from webtorch._cluster.store import State
 from webtorch._cluster.teams import CutOff, Disagreement, agreed, connected, rules_of
+from webtorch._cluster.trial import Figures
 from webtorch._process import began, instance
 from webtorch._worker.cluster_metrics import Metrics
-from webtorch._worker.figures import count
 from webtorch._worker.guest import Guest, Pinned, note_joined
 from webtorch._zone.orders import Orders
 from webtorch._zone.rounds_store import RoundsStore
@@ -106,6 +106,7 @@ class Cluster(threading.Thread):
         states: Returns the shared states of the models.
         threads: Threads of an operator of PyTorch.
         orders: The orders of operators, which outlive the zone; None if there are none.
+        count: Returns what was counted of a model, by its key; None: nothing is.
 
     """
 
@@ -116,6 +117,7 @@ class Cluster(threading.Thread):
         states: Callable[[], Iterable[SharedState]],
         threads: int,
         orders: Orders | None = None,
+        count: Callable[[str], Figures] | None = None,
     ) -> None:
         super().__init__(name="webtorch cluster", daemon=True)
         self._settings = settings
@@ -123,6 +125,7 @@ class Cluster(threading.Thread):
         self._states = states
         self._threads = threads
         self._orders = orders
+        self._count = count
         self._stopping = threading.Event()
         self._said = ""
         self._rests: dict[str, torch.Tensor] = {}
@@ -275,7 +278,7 @@ class Cluster(threading.Thread):
                 if store is not None:
                     store.rest = self._rest(shared.name, store.floats)
                     store.order = self._order if self._orders else None
-                    store.count = count
+                    store.count = self._count
                     found[shared.name] = store
             yield found
 

@@ -172,6 +172,7 @@ def _cluster_threads(settings: ClusterSettings, zone: NginxZone, threads: int) -
     try:
         # other workers need none of what it imports
         cluster = importlib.import_module("webtorch._worker.cluster")
+        figures = importlib.import_module("webtorch._worker.figures")
         importlib.import_module("webtorch._cluster.coordinator").library()
     except ImportError as error:
         _state.rounds_problem = (
@@ -180,4 +181,5 @@ def _cluster_threads(settings: ClusterSettings, zone: NginxZone, threads: int) -
         )
         return []
     orders = control.follower.orders if control.follower else None
-    return [cluster.Cluster(settings, zone, models.shared_states, threads, orders)]
+    states = models.shared_states
+    return [cluster.Cluster(settings, zone, states, threads, orders, figures.count)]
