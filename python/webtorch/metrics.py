@@ -71,7 +71,7 @@ class Gauge:
 
     def set(self, number: float) -> None:
         """Set it in this worker."""
-        self._floats[1] = number
+        self._floats[1] = float(number)
         self._ints[0] = 1
 
     def inc(self, amount: float = 1) -> None:

@@ -48,6 +48,14 @@ def test_metrics_take_tensors_from_threads():
     assert count._floats[0] == depth._floats[1] == 40_000
 
 
+def test_gauge_is_set_to_numbers_alone():
+    depth = metrics.gauge("own_depth")
+    with pytest.raises(ValueError, match="to float: 'deep'"):
+        depth.set("deep")
+    depth.set(torch.tensor(2))
+    assert depth._floats[1] == 2
+
+
 def test_metrics_with_labels_count_nothing_without_them():
     words = metrics.counter("chosen_words_total", labels=["word", "language"])
     with pytest.raises(

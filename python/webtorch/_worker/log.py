@@ -1,6 +1,7 @@
 """nginx's error log; it calls C."""
 
 import logging
+import threading
 import traceback
 
 from webtorch import _trace
@@ -38,11 +39,20 @@ def log_exception(title: str, error: BaseException) -> None:
 def install() -> None:
     """Send the records of `logging` to nginx's log, unless they go somewhere already.
 
-    All records have the attribute `trace_id`.
+    All records have the attribute `trace_id`. Exceptions that end threads of an application are
+    logged, too: Python would write them to stderr, between the lines of nginx.
     """
     if not logging.getLogger().handlers:
         logging.getLogger().addHandler(NginxLog())
     _trace.install_in_logs()
+    threading.excepthook = _log_thread
+
+
+def _log_thread(found: threading.ExceptHookArgs) -> None:
+    """Log the exception that has ended a thread; `SystemExit` ends one silently."""
+    if found.exc_value is not None and not isinstance(found.exc_value, SystemExit):
+        name = found.thread.name if found.thread else "?"
+        log_exception(f'thread "{name}" has ended:', found.exc_value)
 
 
 def _write(level: int, text: str) -> None:
