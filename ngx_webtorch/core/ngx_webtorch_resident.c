@@ -27,9 +27,10 @@ ngx_webtorch_resident_keep(void)
 size_t
 ngx_webtorch_resident(ngx_log_t *log)
 {
-    char      text[64], *p;
-    ssize_t   n;
-    ngx_fd_t  fd;
+    char         text[64];
+    ssize_t      n;
+    ngx_fd_t     fd;
+    const char  *p;
 
     fd = ngx_open_file("/proc/self/statm", NGX_FILE_RDONLY, NGX_FILE_OPEN, 0);
 
