@@ -269,6 +269,14 @@ ngx_webtorch_set_python(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf)
         return NGX_OK;
     }
 
+    /* Python 3.14 would have a second slash in sys.prefix */
+
+    while (conf->python.len > 1
+           && conf->python.data[conf->python.len - 1] == '/')
+    {
+        conf->python.len--;
+    }
+
     p = ngx_pnalloc(cycle->pool, conf->python.len + sizeof("/bin/python"));
     if (p == NULL) {
         return NGX_ERROR;
