@@ -70,7 +70,7 @@ class FloodDetector(nn.Module):
     0.5. Without a surge scores are 0.
 
     With `site` they are 0, too, until the site suffers in this surge: until it answers four times
-    later than usual, or fails for a tenth of the requests more, for a second at least; and again
+    later than usual, or fails for a tenth of the requests more, for a second at least; and from
     five minutes after it has last suffered. So a crowd that the site can serve is served, and a
     flood that does not matter.
 
