@@ -149,12 +149,11 @@ def test_load_that_is_borne_becomes_usual():
         assert (load.usual > 1.4 * usual) == is_borne
 
 
-def suffers_for(health, seconds, row, start=100.0):
-    """Return whether a site suffers after so many seconds with new answers, as a row says."""
-    for tenth in range(round(seconds * 10)):
-        row[0, 6] += 1e-5
-        suffers = health.suffers(row, start + tenth / 10)
-    return suffers
+def suffers_by(health, row):
+    """Return whether a site suffers by two rows with new answers."""
+    health.suffers(row)
+    row[0, 6] += 1e-5
+    return health.suffers(row)
 
 
 def site_row(milliseconds, failures=0.0):
@@ -177,8 +176,7 @@ def test_health(row, suffers):
     health = Health()
     for tenth in range(600):
         health.learn(site_row(20), tenth / 10, False)
-    assert not suffers_for(health, 0.5, row)
-    assert suffers_for(health, 2, row) == suffers
+    assert suffers_by(health, row) == suffers
 
 
 def test_health_needs_new_answers():
@@ -186,10 +184,10 @@ def test_health_needs_new_answers():
     health = Health()
     for tenth in range(600):
         health.learn(site_row(20), tenth / 10, False)
-    assert suffers_for(health, 2, site_row(300))
+    assert suffers_by(health, site_row(300))
     last = site_row(300)
-    health.suffers(last, 102.0)
-    assert not health.suffers(last, 103.0)
+    health.suffers(last)
+    assert not health.suffers(last)
 
 
 def test_health_is_not_learned_while_the_site_suffers():
@@ -197,25 +195,25 @@ def test_health_is_not_learned_while_the_site_suffers():
     for tenth in range(600):
         health.learn(site_row(20), tenth / 10, False)
     for tenth in range(600, 1200):
-        health.suffers(site_row(300), tenth / 10)
+        health.suffers(site_row(300 + tenth % 2))
         health.learn(site_row(300), tenth / 10, False)
-    assert suffers_for(health, 2, site_row(300))
+    assert suffers_by(health, site_row(300))
 
 
 def test_health_of_rows_that_are_no_numbers():
     health = Health()
     for tenth in range(600):
         health.learn(site_row(20), tenth / 10, False)
-    health.suffers(site_row(math.nan), 60.0)
+    health.suffers(site_row(math.nan))
     health.learn(site_row(math.nan), 60.0, False)
-    assert suffers_for(health, 2, site_row(300))
+    assert suffers_by(health, site_row(300))
 
 
 def test_health_of_a_fast_site_may_change():
     health = Health()
     for tenth in range(600):
         health.learn(site_row(1), tenth / 10, False)
-    assert not suffers_for(health, 2, site_row(20))
+    assert not suffers_by(health, site_row(20))
 
 
 def test_health_of_a_site_that_is_slower_for_good():
@@ -224,5 +222,5 @@ def test_health_of_a_site_that_is_slower_for_good():
         health.learn(site_row(20), float(second), False)
     for second in range(60, 1800):
         health.learn(site_row(200), float(second), True)
-    assert not suffers_for(health, 2, site_row(200))
-    assert suffers_for(health, 2, site_row(2000))
+    assert not suffers_by(health, site_row(200))
+    assert suffers_by(health, site_row(2000))

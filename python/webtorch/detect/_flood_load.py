@@ -19,7 +19,6 @@ _FAILURES, _TIME = 5, 6  # columns of the feature `site`
 _SLOWER = math.log(4)  # a suffering site takes so many times longer
 _SLOW = math.log(1 + 50)  # and 50 ms at least
 _FAILING = 0.1  # or fails for so many more requests
-_LASTING = 1.0  # seconds for which it does, at least
 _KNOWN = 256  # answers by which its health is known
 _FOR_GOOD = 1200.0  # seconds after which a site that suffers is taken for as it is
 
@@ -139,9 +138,8 @@ class Health:
         self._at = 0.0
         self._last = 0.0, 0.0
         self._is_bad = False
-        self._bad_since = 0.0
 
-    def suffers(self, site: Tensor, now: float) -> bool:
+    def suffers(self, site: Tensor) -> bool:
         """Return whether the site suffers, by the last row of the feature `site`.
 
         A row with the same averages as the one before has no new answer and says nothing: if all
@@ -149,11 +147,10 @@ class Health:
         """
         failures, time = _health(site)
         is_new, self._last = (failures, time) != self._last, (failures, time)
-        is_bad = failures > self._failures + _FAILING or time > max(self._time + _SLOWER, _SLOW)
-        if is_bad and not self._is_bad:
-            self._bad_since = now
-        self._is_bad = is_bad
-        return is_bad and is_new and now - self._bad_since >= _LASTING
+        self._is_bad = failures > self._failures + _FAILING or time > max(
+            self._time + _SLOWER, _SLOW
+        )
+        return self._is_bad and is_new
 
     def learn(self, site: Tensor, now: float, surging: bool) -> None:
         """Learn what is usual; if it suffers slowly, as it may have become slower for good."""
