@@ -87,6 +87,8 @@ flood_finish(ngx_webtorch_client_t *client, ngx_webtorch_site_t *site,
 
     outcome.status = status;
     outcome.time = time;
+    outcome.upstream = 1;
+    outcome.header_time = time;
     outcome.denied = denied;
 
     ngx_webtorch_client_finish(client, &outcome);

@@ -30,6 +30,8 @@
 
 
 static int ngx_webtorch_is_asset(const char *extension, size_t len);
+static void ngx_webtorch_site_time(ngx_webtorch_site_t *site,
+    const ngx_webtorch_outcome_t *outcome);
 static void ngx_webtorch_average(float *average, float value, double weight);
 static double ngx_webtorch_weight(uint64_t n, uint32_t max);
 static void ngx_webtorch_rate(float *rate, double elapsed, double constant);
@@ -189,8 +191,11 @@ ngx_webtorch_client_finish(ngx_webtorch_client_t *client,
 
     weight = ngx_webtorch_weight(client->answers, NGX_WEBTORCH_CLIENT_SHARES);
 
+    /* who does not wait for a site that suffers makes no error */
+
     ngx_webtorch_average(&client->errors,
-                         outcome->status >= 400 && !outcome->denied, weight);
+                         outcome->status >= 400 && outcome->status != 499
+                         && !outcome->denied, weight);
     ngx_webtorch_average(&client->failures,
                          outcome->status >= 500 && !outcome->denied, weight);
 }
@@ -241,10 +246,41 @@ ngx_webtorch_site_finish(ngx_webtorch_site_t *site,
                          outcome->status >= 500 && !outcome->denied, weight);
     ngx_webtorch_average(&site->denied, outcome->denied, weight);
 
-    if (!outcome->denied) {
-        ngx_webtorch_average(&site->time,
-                             ngx_webtorch_ln((double) outcome->time), weight);
+    ngx_webtorch_site_time(site, outcome);
+}
+
+
+/*
+ * How long the site takes.  If upstreams answer, then what nginx answers itself
+ * says nothing of that, nor do slow readers and tunnels: it is the time of
+ * headers.  A client that leaves early could make a site look fast.
+ */
+
+static void
+ngx_webtorch_site_time(ngx_webtorch_site_t *site,
+    const ngx_webtorch_outcome_t *outcome)
+{
+    float  elapsed;
+
+    site->upstream |= outcome->upstream;
+
+    if (outcome->denied || outcome->upstream != site->upstream) {
+        return;
     }
+
+    elapsed = ngx_webtorch_ln((double) (outcome->upstream
+                                        ? outcome->header_time
+                                        : outcome->time));
+
+    if (outcome->status == 499 && elapsed <= site->time) {
+        return;
+    }
+
+    site->timed++;
+
+    ngx_webtorch_average(&site->time, elapsed,
+                         ngx_webtorch_weight(site->timed,
+                                             NGX_WEBTORCH_SITE_SHARES));
 }
 
 

@@ -62,8 +62,10 @@ typedef struct {
     float                news;
     float                errors;
     float                failures;
+    uint64_t             timed;           /* answers that time is of */
     float                time;
     float                denied;
+    unsigned             upstream:1;      /* answers come from upstreams */
 } ngx_webtorch_site_t;
 
 
@@ -72,6 +74,7 @@ typedef struct {
     uint64_t             time;            /* milliseconds */
     uint64_t             sent;            /* bytes */
     uint64_t             upstream_time;   /* milliseconds */
+    uint64_t             header_time;     /* the same, until their headers */
     float                score;
     unsigned             upstream:1;
     unsigned             denied:1;

@@ -21,6 +21,8 @@ class Site:
         self.detector = FloodDetector(clock=lambda: self.now, warm_up=5, **options)
         self.random = random.Random(1)
         self.steps = 0
+        self.milliseconds: float | None = None
+        """How long answers take; None: the detector gets no rows of the site."""
 
     def client(self, requests, shares):
         """Make a row of `client` from the number of requests and the shares of kinds."""
@@ -50,7 +52,11 @@ class Site:
         count = len(rows)
         keys = torch.arange(count) + 1000 * (self.steps % 50)
         keys[people:] = keys[people:] + 100_000 if key is None else key
-        scores = self.detector(torch.tensor(rows), keys.unsqueeze(1))
+        site = None
+        if self.milliseconds is not None:
+            site = torch.zeros(count, 8)
+            site[:, 6] = math.log(1 + self.milliseconds) + 1e-5 * self.steps
+        scores = self.detector(torch.tensor(rows), keys.unsqueeze(1), site)
         assert scores.shape == (count, 1)
         return scores[:people], scores[people:]
 
@@ -143,3 +149,41 @@ def test_earlier_samples_outweigh_minutes_of_poison():
 def test_unknown_site_is_not_judged():
     site = Site()
     assert site.run(4, 10, 60) == (0, 0)
+
+
+def well_site():
+    """A site that has seen people for a minute, and answers within 20 ms."""
+    made = Site()
+    made.milliseconds = 20
+    assert made.run(60, 10) == (0, 0)
+    return made
+
+
+def test_flood_that_the_site_bears_is_not_denied():
+    site = well_site()
+    assert site.run(20, 10, 60) == (0, 0)
+    assert site.detector.surging
+    site.milliseconds = 300
+    site.run(3, 10, 60)
+    assert site.run(5, 10, 60)[1] > 0.95
+
+
+def test_nothing_is_denied_long_after_the_site_has_suffered():
+    site = well_site()
+    site.milliseconds = 300
+    site.run(5, 10, 60)
+    site.milliseconds = 20
+    assert site.run(20, 10, 60)[1] > 0.95
+    site.run(300, 10, 60)
+    assert site.run(5, 10, 60) == (0, 0)
+
+
+def test_slow_site_at_the_usual_rate_denies_nothing():
+    site = well_site()
+    site.milliseconds = 2000
+    assert site.run(60, 10) == (0, 0)
+
+
+def test_empty_batches_have_no_scores(site):
+    empty = torch.zeros(0, 31), torch.zeros(0, 1, dtype=torch.int64), torch.zeros(0, 8)
+    assert site.detector(*empty).shape == (0, 1)

@@ -1,6 +1,7 @@
 """webtorch.detect: what the flood detector knows of clients, and of the site's load."""
 
 import math
+import random
 
 import pytest
 import torch
@@ -99,7 +100,7 @@ def test_load_usual_rate_falls_fast_at_first():
 @pytest.mark.parametrize("suffers", [False, True])
 def test_load_of_a_site_that_suffers_is_a_surge(suffers):
     load = load_after(320, lambda second: 150)
-    for tenth in range(3200, 3220):
+    for tenth in range(3200, 3320):
         load.count(19, tenth / 10, suffers)
     assert load.surging == suffers
 
@@ -111,10 +112,46 @@ def test_load_as_usual_is_no_surge_if_the_site_suffers():
     assert not load.surging
 
 
+@pytest.mark.parametrize("rate", [5, 20, 150, 1000])
+def test_load_as_usual_is_no_surge_by_chance(rate):
+    chance = random.Random(1)
+    load = Load(1.4, 6.0, 0.5)
+    surging = 0
+    for tenth in range(6000):
+        # as many as come at random
+        requests = sum(chance.random() < rate / 10 / 400 for _ in range(400))
+        surging += load.count(requests, tenth / 10, suffers=tenth > 3000)
+    assert surging < 0.1 * 3000
+
+
 def test_load_of_a_site_that_suffers_soon_is_a_surge():
-    load = load_after(60, lambda second: 150)
-    load.count(14, 60.0, True)
+    load = load_after(40, lambda second: 150)
+    load.count(14, 40.0, True)
     assert load.surging
+
+
+def test_load_onset_of_a_second_surge():
+    load = load_after(502, lambda second: 900 if 300 <= second < 340 or second >= 500 else 150)
+    assert load.surging
+    assert 490 <= load.onset() <= 500
+
+
+def test_load_that_is_borne_becomes_usual():
+    load = load_after(320, lambda second: 150)
+    for is_borne in (False, True):
+        usual = load.usual
+        for tenth in range(36_000):
+            load.is_borne = is_borne
+            load.count(90, 320 + tenth / 10 + 3600 * is_borne)
+        assert (load.usual > 1.4 * usual) == is_borne
+
+
+def suffers_for(health, seconds, row, start=100.0):
+    """Return whether a site suffers after so many seconds with new answers, as a row says."""
+    for tenth in range(round(seconds * 10)):
+        row[0, 6] += 1e-5
+        suffers = health.suffers(row, start + tenth / 10)
+    return suffers
 
 
 def site_row(milliseconds, failures=0.0):
@@ -137,14 +174,45 @@ def test_health(row, suffers):
     health = Health()
     for tenth in range(600):
         health.learn(site_row(20), tenth / 10, False)
-    assert health.suffers(row) == suffers
+    assert not suffers_for(health, 0.5, row)
+    assert suffers_for(health, 2, row) == suffers
+
+
+def test_health_needs_new_answers():
+    """If all requests are denied the averages stay as they are."""
+    health = Health()
+    for tenth in range(600):
+        health.learn(site_row(20), tenth / 10, False)
+    assert suffers_for(health, 2, site_row(300))
+    last = site_row(300)
+    health.suffers(last, 102.0)
+    assert not health.suffers(last, 103.0)
+
+
+def test_health_is_not_learned_while_the_site_suffers():
+    health = Health()
+    for tenth in range(600):
+        health.learn(site_row(20), tenth / 10, False)
+    for tenth in range(600, 1200):
+        health.suffers(site_row(300), tenth / 10)
+        health.learn(site_row(300), tenth / 10, False)
+    assert suffers_for(health, 2, site_row(300))
+
+
+def test_health_of_rows_that_are_no_numbers():
+    health = Health()
+    for tenth in range(600):
+        health.learn(site_row(20), tenth / 10, False)
+    health.suffers(site_row(math.nan), 60.0)
+    health.learn(site_row(math.nan), 60.0, False)
+    assert suffers_for(health, 2, site_row(300))
 
 
 def test_health_of_a_fast_site_may_change():
     health = Health()
     for tenth in range(600):
         health.learn(site_row(1), tenth / 10, False)
-    assert not health.suffers(site_row(20))
+    assert not suffers_for(health, 2, site_row(20))
 
 
 def test_health_of_a_site_that_is_slower_for_good():
@@ -153,5 +221,5 @@ def test_health_of_a_site_that_is_slower_for_good():
         health.learn(site_row(20), float(second), False)
     for second in range(60, 1800):
         health.learn(site_row(200), float(second), True)
-    assert not health.suffers(site_row(200))
-    assert health.suffers(site_row(2000))
+    assert not suffers_for(health, 2, site_row(200))
+    assert suffers_for(health, 2, site_row(2000))

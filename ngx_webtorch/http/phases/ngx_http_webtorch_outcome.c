@@ -2,7 +2,8 @@
 #include "ngx_http_webtorch_outcome.h"
 
 
-static uint64_t ngx_http_webtorch_upstream_time(ngx_http_request_t *r);
+static void ngx_http_webtorch_outcome_upstream(ngx_http_request_t *r,
+    ngx_webtorch_outcome_t *outcome);
 
 
 void
@@ -27,8 +28,7 @@ ngx_http_webtorch_outcome(ngx_http_request_t *r,
     outcome->time = (uint64_t) ngx_max(ms, 0);
     outcome->sent = (uint64_t) r->connection->sent;
 
-    outcome->upstream = (r->upstream_states && r->upstream_states->nelts);
-    outcome->upstream_time = ngx_http_webtorch_upstream_time(r);
+    ngx_http_webtorch_outcome_upstream(r, outcome);
 
     ctx = ngx_http_webtorch_phases_ctx(r, 0);
 
@@ -41,28 +41,34 @@ ngx_http_webtorch_outcome(ngx_http_request_t *r,
 }
 
 
-static uint64_t
-ngx_http_webtorch_upstream_time(ngx_http_request_t *r)
+static void
+ngx_http_webtorch_outcome_upstream(ngx_http_request_t *r,
+    ngx_webtorch_outcome_t *outcome)
 {
-    uint64_t                    time;
     ngx_uint_t                  i;
     ngx_http_upstream_state_t  *state;
 
     if (r->upstream_states == NULL) {
-        return 0;
+        return;
     }
 
-    time = 0;
+    outcome->upstream = (r->upstream_states->nelts != 0);
     state = r->upstream_states->elts;
 
     for (i = 0; i < r->upstream_states->nelts; i++) {
 
         /* an attempt that has not ended has no time */
 
-        if (state[i].peer && state[i].response_time != (ngx_msec_t) -1) {
-            time += state[i].response_time;
+        if (state[i].peer == NULL
+            || state[i].response_time == (ngx_msec_t) -1)
+        {
+            continue;
         }
-    }
 
-    return time;
+        outcome->upstream_time += state[i].response_time;
+
+        outcome->header_time += (state[i].header_time != (ngx_msec_t) -1)
+                                    ? state[i].header_time
+                                    : state[i].response_time;
+    }
 }

@@ -30,6 +30,7 @@ _MARGIN_ROWS = 300.0  # added to it, divided by the rows of the sample: few rows
 _PARTS = (0.01, 0.02, 0.04, 0.07)  # shares of the sample that may be denied if that is worth it
 _WORTH = 15.0  # share of current requests to be denied / share of the sample that it costs
 _BURST = 10.0  # seconds of the usual rate that steady clients may send at once
+_AFTER_SUFFERING = 300.0  # seconds that requests are denied after the site has suffered
 _COMMON = 0.95  # share of the sample whose rates any known client may have
 _FEW = 256  # rows of the sample that are used at least, even if the surge may have begun
 
@@ -69,8 +70,9 @@ class FloodDetector(nn.Module):
     0.5. Without a surge scores are 0.
 
     With `site` they are 0, too, until the site suffers in this surge: until it answers four times
-    later than usual, or fails for a tenth of the requests more. So a crowd that the site can serve
-    is served, and a flood that does not matter.
+    later than usual, or fails for a tenth of the requests more, for a second at least; and again
+    five minutes after it has last suffered. So a crowd that the site can serve is served, and a
+    flood that does not matter.
 
     With `key` clients are known that were there before the surge. As long as one requests what it
     did then, and not much faster, it is steady: it scores 0, and the network does not learn from
@@ -131,9 +133,9 @@ class FloodDetector(nn.Module):
         self._load = Load(surge, warm_up, growth)
         self._blocked, self._tempo_after, self._clock = blocked, tempo_after, clock
         self._size, self._surge = size, surge
-        self._suffers = False
+        self._suffered = -math.inf  # when the site suffered last in this surge
         self._room = self._room_at = 0.0  # requests of steady clients; and when they were these
-        self._next_lesson = -math.inf
+        self._next_lesson = self._now = -math.inf
         self._used_columns = 1 - _TEMPO
         self._begin_surge()
 
@@ -162,10 +164,13 @@ class FloodDetector(nn.Module):
             Scores from 0 to 1, float32 `[batch, 1]`; requests above 0.5 are to be denied.
 
         """
+        if not len(client):
+            return client.new_zeros(0, 1)
         described = _describe(client)
-        now = self._clock()
+        # no clock that went back, which would make rates of nothing
+        now = self._now = max(self._clock(), self._now)
         before = self._load.surging
-        suffers = site is not None and self._health.suffers(site)
+        suffers = site is not None and self._health.suffers(site, now)
         surging = self._load.count(client.shape[0], now, suffers)
         if site is not None:
             self._health.learn(site, now, surging)
@@ -175,14 +180,17 @@ class FloodDetector(nn.Module):
 
         if not before:
             self._begin_surge()
-        self._suffers = self._suffers or suffers or site is None
+        if suffers or site is None:
+            self._suffered = now
+        is_denied = now - self._suffered <= _AFTER_SUFFERING
+        self._load.is_borne = not is_denied
         steady = self._steady(described, key, now)
         self._present.add(described[~steady])
         if now >= self._next_lesson and len(self._present.rows) >= 64 and len(self._calm_rows):
             self._next_lesson = now + (_TICK if self._lessons < _FIRST else _LATER_TICK)
             with torch.inference_mode(False), torch.enable_grad():
                 self._learn()
-        if not self._suffers:
+        if not is_denied:
             return client.new_zeros(client.shape[0], 1)
         scores = torch.sigmoid(self.network(described * self._used_columns) - self._threshold)
         return scores.masked_fill(steady.unsqueeze(1), 0)
@@ -206,16 +214,14 @@ class FloodDetector(nn.Module):
             return none
         rates = described[:, _RATES].expm1()
         steady = self._known.steady(key, rates, described[:, _SHARES], self._onset, self._common)
-        count = float(steady.sum())
-        if count > self._room:
-            return none
-        self._room -= count
+        steady &= steady.cumsum(0) <= self._room
+        self._room -= float(steady.sum())
         return steady
 
     def _begin_surge(self) -> None:
         """Start with an untrained network: a surge differs from the last one."""
         self._present.clear()
-        self._suffers = False
+        self._suffered = -math.inf
         self._room = self._room_at = 0.0
         self._onset: float = self._load.onset()
         self._calm_rows: Tensor = self._people.before(self._onset, _FEW, self._size)

@@ -8,7 +8,8 @@ from torch import Tensor
 _WINDOW = 0.5  # seconds over which requests are counted
 _AFTER = 30.0  # seconds that a surge lasts after its last peak, at least
 _MORE = 1.1  # rate of a surge of a site that suffers, as a multiple of the usual rate
-_YOUNG = 300.0  # calm seconds in which the usual rate falls fast: clients came all at once
+_NEW = 60.0  # calm seconds in which the usual rate is hardly known
+_YOUNG = 300.0  # calm seconds in which it falls fast: clients came all at once
 
 _HISTORY = 900.0  # seconds in which the beginning of a slow surge is looked for
 _SMOOTH = 10.0  # seconds over which rates of the history are averaged
@@ -18,6 +19,8 @@ _FAILURES, _TIME = 5, 6  # columns of the feature `site`
 _SLOWER = math.log(4)  # a suffering site takes so many times longer
 _SLOW = math.log(1 + 50)  # and 50 ms at least
 _FAILING = 0.1  # or fails for so many more requests
+_LASTING = 1.0  # seconds for which it does, at least
+_KNOWN = 256  # answers by which its health is known
 _FOR_GOOD = 1200.0  # seconds after which a site that suffers is taken for as it is
 
 
@@ -45,6 +48,9 @@ class Load:
         self.surging = False
         self._history: deque[tuple[float, float]] = deque()
         self._smooth_since, self._smooth_count = 0.0, 0.0
+        self._mean_rate = 0.0
+        self.is_borne = False
+        """Whether the site bears the surge: then the usual rate grows as it does without one."""
 
     def count(self, requests: int, now: float, suffers: bool = False) -> bool:
         """Count new requests; return whether there is a surge.
@@ -57,8 +63,10 @@ class Load:
         self._count += requests
         elapsed = now - self._begin
         rate = self._count / max(elapsed, _WINDOW)
-        if self.calm >= _YOUNG:
-            suffers = suffers and rate > _MORE * self.usual
+        if self.calm >= _NEW:
+            # the rate of some seconds, and not by chance
+            noise = 4 * math.sqrt((self.usual + 1) / _SMOOTH)
+            suffers = suffers and self._mean_rate > _MORE * self.usual + noise
         suffers = suffers and self.calm >= self._warm_up
         if suffers or self._is_much(rate):
             self.surging, self._until = True, now + _AFTER
@@ -80,7 +88,10 @@ class Load:
         rate = self._count / elapsed
         # averaged over a second, so that one burst is not learned as usual
         self._rate += (rate - self._rate) * min(1.0, elapsed)
-        if not self.surging:
+        self._mean_rate += (rate - self._mean_rate) * min(1.0, elapsed / _SMOOTH)
+        if self.surging:
+            self._smooth_since, self._smooth_count = now, 0.0
+        else:
             self._remember(now)
         self._begin, self._count = now, 0
         self._learn(elapsed)
@@ -105,6 +116,8 @@ class Load:
     def _learn(self, elapsed: float) -> None:
         """Learn the usual rate: fast at the start, then slowly, and upwards very slowly."""
         if self.surging:
+            if self.is_borne:
+                self.usual *= 1 + self._growth / 3600 * elapsed
             return
         self.calm += elapsed
         if self.calm < self._warm_up:
@@ -124,16 +137,28 @@ class Health:
         self._time = self._failures = 0.0
         self._seen = 0
         self._at = 0.0
+        self._last = 0.0, 0.0
+        self._is_bad = False
+        self._bad_since = 0.0
 
-    def suffers(self, site: Tensor) -> bool:
-        """Return whether the site suffers, by the last row of the feature `site`."""
+    def suffers(self, site: Tensor, now: float) -> bool:
+        """Return whether the site suffers, by the last row of the feature `site`.
+
+        A row with the same averages as the one before has no new answer and says nothing: if all
+        requests are denied, the averages stay.
+        """
         failures, time = _health(site)
-        return failures > self._failures + _FAILING or time > max(self._time + _SLOWER, _SLOW)
+        is_new, self._last = (failures, time) != self._last, (failures, time)
+        is_bad = failures > self._failures + _FAILING or time > max(self._time + _SLOWER, _SLOW)
+        if is_bad and not self._is_bad:
+            self._bad_since = now
+        self._is_bad = is_bad
+        return is_bad and is_new and now - self._bad_since >= _LASTING
 
     def learn(self, site: Tensor, now: float, surging: bool) -> None:
-        """Learn what is usual; in a surge slowly, as a site may have become slower for good."""
+        """Learn what is usual; if it suffers slowly, as it may have become slower for good."""
         weight = min(1.0, (now - self._at) / _FOR_GOOD)
-        if not surging:
+        if not surging and not (self._is_bad and self._seen >= _KNOWN):
             self._seen = min(self._seen + site.shape[0], 1 << 14)
             weight = min(1.0, site.shape[0] / self._seen)
         self._at = now
@@ -144,5 +169,5 @@ class Health:
 
 def _health(site: Tensor) -> tuple[float, float]:
     """Return the share of failures and the logarithmic time of the last row."""
-    failures, time = site[-1, _FAILURES : _TIME + 1].tolist()
+    failures, time = site[-1, _FAILURES : _TIME + 1].nan_to_num().tolist()
     return failures, time
