@@ -106,6 +106,22 @@ def test_rollout_host_that_has_just_started():
     assert found.new == {0}
 
 
+def test_rollout_hosts_whose_giver_takes_the_new_weights_keep_theirs():
+    """Also if those that have been given up are all that is left of their team."""
+    record = dataclasses.replace(RECORD, epoch=NEWER[0], origin=NEWER[1], void=(NEW,))
+    found = decide(record, holdings(OLD, (NEW, ""), (NEW, ""), (NEWER, GOOD)))
+    assert (found.new, found.back) == ({0, 3}, set())
+    fresh = ((0, ""), "", True)
+    found = decide(record, holdings(OLD, (NEW, ""), fresh, (NEWER, GOOD)))
+    assert (found.new, found.back) == ({0, 3}, set())
+    # another one has the old weights
+    found = decide(record, holdings(OLD, (NEW, ""), OLD, (NEWER, GOOD)))
+    assert (found.new, found.back) == ({0, 3}, {1})
+    # in their turn
+    found = decide(record, holdings((NEWER, GOOD), (NEW, ""), (NEW, ""), (NEWER, GOOD)))
+    assert (found.new, found.back) == ({0, 1, 3}, set())
+
+
 def test_rollout_of_other_weights_takes_the_place_of_one():
     newer = begin(RECORD, NEWER, Rolling(1, 5.0), 3)
     assert newer == Rollout(*NEWER, 1, 5.0, 3, void=(NEW,))

@@ -235,7 +235,9 @@ def decide(record: Rollout | None, holdings: Mapping[int, Holding]) -> Decision:
         # else it would begin with what its code has made
         taking.update(rank for rank in rest if holdings[rank].is_new)
     new = frozenset(holders) | taking
-    return Decision(record, new, back - new)
+    # else these would have nobody in their own team to take weights from: they take the new ones
+    has_giver = any(rank not in new for rank in givers)
+    return Decision(record, new, back - new if has_giver else frozenset())
 
 
 def _judge(record: Rollout, holders: Mapping[int, Holding], is_whole: bool) -> Rollout:

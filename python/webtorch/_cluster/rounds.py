@@ -302,6 +302,8 @@ class Rounds:
                 anchor, other = _pair(answers[rank].get(team.name))
                 standings[rank] = standing_of(anchor, other, is_given_up=rank in team.back)
             plan = resolve(standings)
+            if plan.top.epoch < 0:
+                raise ClusterError(f'no host has an anchor of "{team.name}" that is not given up')
             done.mismatches += plan.differs
             store = team.store
             # nobody here knows whether it was committed: all must have it before anybody does
