@@ -182,8 +182,10 @@ class Reception:
             self._last_of[call.other] = time.monotonic()
         if request["do"] == "contribute":
             self._take(call, request, floats, integers)
+        rollout = state.rollout
         found = {
             "anchor": state.anchor.write(),
+            "is_on_trial": bool(rollout and rollout.is_open and rollout.of == state.anchor.of),
             "frozen": int(state.frozen),
             "orders": state.orders,
             "refused": self._guests.refused(request["model"], str(request.get("host"))),
@@ -209,7 +211,8 @@ class Reception:
         counts = torch.empty(integers, dtype=torch.int64)
         call.receive_into(view_of(change))
         call.receive_into(view_of(counts.view(torch.uint8)))
-        found = Contribution(host, number, steps, (of[0], of[1]), change, floats, counts)
+        layout = request["layout"]
+        found = Contribution(host, number, steps, (of[0], of[1]), layout, change, floats, counts)
         if not bool(found.values().isfinite().all()):
             raise ClusterError(f'a contribution of "{call.other}" is not finite')
         if not self._guests.hold(request["model"], found):
@@ -228,10 +231,10 @@ def _problem(request: Mapping[str, Any], members: Sequence[Member], store: Store
         return "this host is in no group"
     if store is None:
         return "the model is not there"
-    if store.state.fresh:
-        return "this host has no anchor yet"
     if request.get("layout") != hashlib.sha256(store.layout).hexdigest():
         return "the model has another layout there"
+    if store.state.fresh and not store.state.joined:
+        return "this host has no anchor yet"
     return ""
 
 

@@ -180,9 +180,10 @@ class Rounds:
                 state = store.state
         tensors = store.tensors(state.slot)
         pending = state.pending
-        offers = self._offers[name] = self._guests.offer(name, state.anchor)
+        layout = hashlib.sha256(store.layout).hexdigest()
+        offers = self._offers[name] = self._guests.offer(name, state.anchor, layout)
         return Status(
-            layout=hashlib.sha256(store.layout).hexdigest(),
+            layout=layout,
             floats=flat.count(tensors, flat.floating(tensors)),
             integers=flat.count(tensors, flat.integer(tensors)),
             host=self._host(state),
