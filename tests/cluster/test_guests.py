@@ -1,8 +1,11 @@
 """Guests of rounds: each of their steps counts once, whatever happens to them and to members."""
 
+import contextlib
 import dataclasses
 import hashlib
 import random
+import socket
+import threading
 import time
 
 import pytest
@@ -10,11 +13,12 @@ import torch
 
 from cluster_guests import GuestHost, MemberHost, Site
 from cluster_threads import Crash, Memory, run, run_until_settled
-from nginx import free_port, release_port
+from nginx import free_port, release_port, wait_for
 from webtorch._cluster.calls import CallError, connect
 from webtorch._cluster.guests import MAX_GUESTS, Contribution, Guests, chosen, combined
-from webtorch._cluster.interfaces import ClusterError, Outsider
+from webtorch._cluster.interfaces import GUEST_PORT, ClusterError, Outsider
 from webtorch._cluster.lineage import first
+from webtorch._cluster.reception import MAX_CALLS, Reception
 from webtorch._cluster.rollout import Rollout
 from webtorch._cluster.rounds import Round
 from webtorch._cluster.seal import Ring
@@ -483,6 +487,85 @@ def test_guests_faults_at_random(site, seed):
 
 
 # --- the connection ---
+
+
+def ask(guest, site, member):
+    """Return what a member answers over a new connection."""
+    call = connect(guest.settings, site.ring, member.settings.address, member.settings.port)
+    call.send({"do": "ask", "model": "m", "layout": layout_of(guest.memory)})
+    answer = call.receive()
+    call.close()
+    return answer
+
+
+def test_guests_come_while_others_say_nothing(site):
+    one, _, guest = start(site)
+    place = one.settings.address, one.settings.port + GUEST_PORT
+    with contextlib.ExitStack() as stack:
+        silent = [
+            stack.enter_context(socket.create_connection(place)) for _ in range(MAX_CALLS + 2)
+        ]
+        assert "anchor" in ask(guest, site, one)
+        # the oldest have given way, not the guest's own connection
+        silent[0].settimeout(2)
+        assert silent[0].recv(1) == b""
+        guest.turn()
+
+
+def test_guests_hello_has_a_deadline(site):
+    """Also if a byte comes now and then."""
+    one, _, guest = start(site)
+    one.reception._settings = dataclasses.replace(one.settings, timeout=0.5)
+    place = one.settings.address, one.settings.port + GUEST_PORT
+    begun = time.monotonic()
+    with socket.create_connection(place) as slow:
+        slow.sendall((200).to_bytes(4, "little"))
+        with pytest.raises(OSError):
+            for _ in range(60):
+                slow.sendall(b"x")
+                time.sleep(0.05)
+    assert time.monotonic() - begun < 2
+    # and the first message, as a hello may be a recorded one
+    call = connect(guest.settings, site.ring, *place[:1], one.settings.port)
+    call._connection.sendall((200).to_bytes(4, "little"))
+    begun = time.monotonic()
+    with pytest.raises(OSError):
+        for _ in range(60):
+            call._connection.sendall(b"x")
+            time.sleep(0.05)
+    assert time.monotonic() - begun < 2
+    call.close()
+
+
+def test_guests_that_ask_seldom_are_not_forgotten(site):
+    settings = dataclasses.replace(site.settings("web-9"), interval=90.0)
+    found = Reception(settings, site.ring, Guests())
+    found._last_of = {"guest": time.monotonic() - 100, "gone": time.monotonic() - 190}
+    assert found.guests() == ["guest"]
+
+
+def test_guests_come_again_when_no_thread_could_be_started(site, monkeypatch):
+    one, _, guest = start(site)
+    begin = threading.Thread.start
+    failed = []
+
+    def fail(thread):
+        if thread.name == "guest" and not failed:
+            failed.append(thread)
+            raise RuntimeError("can't start new thread")
+        begin(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    with pytest.raises(ClusterError):
+        ask(guest, site, one)
+    assert failed
+    assert len(one.reception._calls) <= 2
+
+    def answers():
+        with contextlib.suppress(ClusterError):
+            return "anchor" in ask(guest, site, one)
+
+    wait_for(answers, "an answer")
 
 
 def test_guests_without_the_secret_are_refused(site, caplog):
