@@ -23,6 +23,7 @@ from webtorch._cluster.rollout import Rollout
 from webtorch._cluster.rounds import Round
 from webtorch._cluster.seal import Ring
 from webtorch._cluster.visits import Visits
+from webtorch._worker.guest import Guest
 
 
 @pytest.fixture
@@ -484,6 +485,18 @@ def test_guests_faults_at_random(site, seed):
     assert guest.memory.uncounted == 0
     assert [host.memory.all_steps for host in (one, two, guest)] == [made] * 3
     assert weights(one) == weights(two) == weights(guest) == {float(made)}
+
+
+def test_guest_that_was_one_before_a_reload(site):
+    """With `guest=off` it is none any more."""
+    _, _, host = start(site)
+    for guest in ("auto", "off"):
+        state = host.memory.state
+        host.memory.write(dataclasses.replace(state, guest=True))
+        found = Guest(dataclasses.replace(host.settings, guest=guest), site.ring, None)
+        found.resume(lambda: contextlib.nullcontext(host.models))
+        assert found.is_there == host.memory.state.guest == (guest == "auto")
+        found.close()
 
 
 # --- the connection ---

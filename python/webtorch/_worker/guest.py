@@ -71,6 +71,8 @@ class Guest:
             self._is_asked = bool(stores)
             if self._settings.guest == "always":
                 self.begin((), 'it has "guest=always"')
+            elif self._settings.guest == "off":
+                self._mark(stores, False)
             elif any(store.state.guest for store in stores.values()):
                 self.begin((), "it was one before")
 
