@@ -1,7 +1,11 @@
 """Guests of rounds: each of their steps counts once, whatever happens to them and to members."""
 
+import contextlib
+import dataclasses
 import hashlib
 import random
+import socket
+import threading
 import time
 
 import pytest
@@ -9,12 +13,17 @@ import torch
 
 from cluster_guests import GuestHost, MemberHost, Site
 from cluster_threads import Crash, Memory, run, run_until_settled
-from nginx import free_port, release_port
+from nginx import free_port, release_port, wait_for
 from webtorch._cluster.calls import CallError, connect
 from webtorch._cluster.guests import MAX_GUESTS, Contribution, Guests, chosen, combined
-from webtorch._cluster.interfaces import ClusterError, Outsider
+from webtorch._cluster.interfaces import GUEST_PORT, ClusterError, Outsider
 from webtorch._cluster.lineage import first
+from webtorch._cluster.reception import MAX_CALLS, Reception
+from webtorch._cluster.rollout import Rollout
+from webtorch._cluster.rounds import Round
 from webtorch._cluster.seal import Ring
+from webtorch._cluster.visits import Visits
+from webtorch._worker.guest import Guest
 
 
 @pytest.fixture
@@ -56,9 +65,20 @@ def counted(host, guest):
     return share.steps if share else 0
 
 
-def contribution(host, number, steps=1, of=(0, "")):
+def contribution(host, number, steps=1, of=(0, ""), layout="l"):
     change = torch.zeros(4 + 8, dtype=torch.uint8)
-    return Contribution(host, number, steps, of, change, 8, torch.zeros(0, dtype=torch.int64))
+    integers = torch.zeros(0, dtype=torch.int64)
+    return Contribution(host, number, steps, of, layout, change, 8, integers)
+
+
+def layout_of(memory):
+    return hashlib.sha256(memory.layout).hexdigest()
+
+
+def offered(member):
+    """Return the memories of the guests whose contributions a member has."""
+    memory = member.memory
+    return [*member.guests.offer("m", memory.state.anchor, layout_of(memory))]
 
 
 # --- decisions ---
@@ -87,18 +107,19 @@ def test_guests_too_many():
         assert guests.hold("m", contribution(f"g/{index}", 1))
     assert not guests.hold("m", contribution("g/x", 1))
     assert guests.hold("m", contribution("g/0", 2))
-    assert guests.offer("m", first("", 0))["g/0"].number == 2
+    assert guests.offer("m", first("", 0), "l")["g/0"].number == 2
 
 
-def test_guests_what_is_counted_or_of_another_epoch_is_dropped():
+def test_guests_what_is_counted_or_of_another_epoch_or_layout_is_dropped():
     guests = Guests()
     anchor = first("", 0).follow("", {"g/1": (2, 1)})
     guests.hold("m", contribution("g/1", 2))
     guests.hold("m", contribution("h/1", 1))
     guests.hold("m", contribution("i/1", 1, of=(1, "x")))
-    assert [*guests.offer("m", anchor)] == ["h/1"]
-    guests.refuse("m", guests.offer("m", anchor).values())
-    assert not guests.offer("m", anchor)
+    guests.hold("m", contribution("j/1", 1, layout="other"))
+    assert [*guests.offer("m", anchor, "l")] == ["h/1"]
+    guests.refuse("m", guests.offer("m", anchor, "l").values())
+    assert not guests.offer("m", anchor, "l")
     assert (guests.refused("m", "h/1"), guests.refused("m", "g/1")) == (1, 0)
 
 
@@ -141,7 +162,7 @@ def test_guest_whose_contribution_two_members_have(site):
         guest.turn()
     host = f"guest/{guest.memory.state.memory}"
     for member in (one, two):
-        assert [*member.guests.offer("m", member.memory.state.anchor)] == [host]
+        assert offered(member) == [host]
     run_until_settled([one, two])
     run_until_settled([one, two])
     assert counted(one, guest) == 3
@@ -221,7 +242,7 @@ def test_guest_when_weights_are_put_into_place_meanwhile(site):
     guest.memory.train(3)
     guest.turn()
     host = f"guest/{guest.memory.state.memory}"
-    assert one.guests.hold("m", contribution(host, 1, 3, of=before))
+    assert one.guests.hold("m", contribution(host, 1, 3, before, layout_of(one.memory)))
     run_until_settled([one, two])
     guest.turn_until_taken()
     assert weights(guest) == weights(one) == {100.0}
@@ -263,6 +284,160 @@ def test_guest_weights_that_are_not_finite_are_not_sent(site):
     guest.turn()
     assert weights(one) == {2.0}
     assert guest.memory.uncounted == 0
+
+
+def test_guest_with_a_model_that_members_do_not_have(site):
+    """Its other models go on, and it may be a member again."""
+    one, two, guest = start(site)
+    visits = guest.visits
+    memory = guest.memory
+    guest.models["x"] = Memory("memory-x", {"a": torch.zeros(3)})
+    memory.train(3)
+    guest.turn()
+    run_until_settled([one, two])
+    guest.turn_until_taken()
+    assert one.memory.state.anchor.shares[f"guest/{memory.state.memory}"].steps == 3
+    visits._settings = dataclasses.replace(guest.settings, guest="auto")
+    visits._is_returning = True
+    assert visits.may_return()
+
+
+@pytest.mark.parametrize("what", ["replaced", "unknown", "unloaded"])
+def test_guest_anchor_on_its_way_for_nothing(site, what):
+    """Anchors of other models come after it, and links are measured."""
+    one, two, guest = start(site)
+    visits = guest.visits
+    one.memory.train(2)
+    run_until_settled([one, two])
+    visits._fetch_at = 0.0
+    guest.turn()
+    assert visits._fetch
+    if what == "replaced":
+        guest.memory.replace(7.0, 1)
+    elif what == "unknown":
+        one.models.clear()
+        two.models.clear()
+    else:
+        guest.models.clear()
+    guest.turn()
+    assert visits._fetch is None
+    assert not visits._parted
+
+
+def test_guest_of_members_whose_code_has_changed(site):
+    """What they have of a guest is of the layout before."""
+    one, two, guest = start(site)
+    hosts = [one, two]
+    guest.memory.train(3)
+    for member in site.members:
+        guest.restart(member)
+        guest.turn()
+    for host in hosts:
+        host.models["m"] = Memory(f"other-{host.id}", {"b": torch.zeros(7)})
+        host.memory.train()
+    # as the anchor of a fresh one, to which those would be added
+    assert one.memory.state.anchor.of == (0, "")
+    for host in run(hosts).values():
+        assert isinstance(host, Round), host
+    run_until_settled(hosts)
+    assert weights(one) == weights(two) == {2.0}
+
+
+def test_guest_takes_no_anchor_of_another_layout(site):
+    one, two, guest = start(site)
+    one.memory.train(2)
+    run_until_settled([one, two])
+    visits = guest.visits
+    visits._fetch_at = 0.0
+    guest.turn()
+    visits._fetch.join()
+    assert visits._fetch.anchor
+    # as many bytes
+    other = Memory("other", {"b": torch.zeros(5000), "n": torch.zeros(2, dtype=torch.int64)})
+    guest.models["m"] = other
+    visits._take_fetched("m", other, Round())
+    assert visits._fetch is None
+    assert other.state.fresh and weights(guest) == {0.0}
+
+
+def test_guest_that_exits_takes_no_anchors(site):
+    """They would take the time in which the last steps are to be counted."""
+    one, two, guest = start(site)
+    guest.memory.train(3)
+    guest.turn()
+    guest.visits.close()
+    guest.visits = Visits(
+        guest.settings, lambda: guest.models, site.ring, site.members, takes_anchors=False
+    )
+    guest.memory.train(4)
+    for _ in range(3):
+        one.memory.train()
+        run_until_settled([one, two])
+        guest.turn()
+        assert guest.visits._fetch is None
+    assert guest.memory.uncounted == 0
+    assert counted(one, guest) == 7
+
+
+def test_guest_of_members_that_make_no_steps(site):
+    """They have no anchor of a round, but are those of the cluster."""
+    one, two = [MemberHost(site, f"web-{index}", make_own(index)) for index in range(2)]
+    guest = GuestHost(site, "guest", make_own("guest"))
+    with pytest.raises(CallError, match="no anchor yet"):
+        guest.turn()
+    run_until_settled([one, two])
+    assert one.memory.state.fresh
+    guest.memory.train(3)
+    for _ in range(4):
+        guest.turn()
+        run_until_settled([one, two])
+    assert counted(one, guest) == counted(two, guest) == 3
+    guest.turn_until_taken()
+    assert weights(one) == weights(two) == weights(guest) == {3.0}
+
+
+def test_guest_takes_no_weights_on_trial(site):
+    """It goes to a member without them, and takes them when all have them."""
+    one, two, guest = start(site)
+    visits = guest.visits
+    visits._patience = 0.1
+    old, (epoch, _) = weights(guest), one.memory.state.anchor.of
+    of = (epoch + 1, "web-0/memory-0/1")
+    rollout = Rollout(*of, hosts=1, pause=30.0, size=2)
+    state = one.memory.state
+    trial = dataclasses.replace(state.anchor, epoch=of[0], origin=of[1])
+    for each in (one, two):
+        # both, so that it cannot be another one
+        each.memory.write(dataclasses.replace(state, anchor=trial, rollout=rollout))
+    for _ in range(8):
+        guest.turn()
+        time.sleep(0.05)
+        assert visits._fetch is None
+    assert guest.memory.state.anchor.epoch == epoch and weights(guest) == old
+    done = rollout.change("done")
+    for each in (one, two):
+        each.memory.write(dataclasses.replace(state, anchor=trial, rollout=done))
+    guest.turn_until_taken()
+    assert guest.memory.state.anchor.of == of
+
+
+def test_guest_leaves_a_member_that_has_another_layout(site):
+    one, two, guest = start(site)
+    visits = guest.visits
+    visits._patience = 0.2
+    first_ = {"web-0": one, "web-1": two}[visits._call.other]
+    second = two if first_ is one else one
+    first_.models["m"] = Memory("memory-other", {"a": torch.zeros(3)})
+    guest.memory.train(3)
+    guest.turn()
+    assert visits._call.other == first_.id
+    # that one again, perhaps, by its name or the coordinator's
+    for _ in range(8):
+        time.sleep(0.25)
+        guest.turn()
+        if offered(second):
+            break
+    assert offered(second) == [f"guest/{guest.memory.state.memory}"]
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -312,7 +487,98 @@ def test_guests_faults_at_random(site, seed):
     assert weights(one) == weights(two) == weights(guest) == {float(made)}
 
 
+def test_guest_that_was_one_before_a_reload(site):
+    """With `guest=off` it is none any more."""
+    _, _, host = start(site)
+    for guest in ("auto", "off"):
+        state = host.memory.state
+        host.memory.write(dataclasses.replace(state, guest=True))
+        found = Guest(dataclasses.replace(host.settings, guest=guest), site.ring, None)
+        found.resume(lambda: contextlib.nullcontext(host.models))
+        assert found.is_there == host.memory.state.guest == (guest == "auto")
+        found.close()
+
+
 # --- the connection ---
+
+
+def ask(guest, site, member):
+    """Return what a member answers over a new connection."""
+    call = connect(guest.settings, site.ring, member.settings.address, member.settings.port)
+    call.send({"do": "ask", "model": "m", "layout": layout_of(guest.memory)})
+    answer = call.receive()
+    call.close()
+    return answer
+
+
+def test_guests_come_while_others_say_nothing(site):
+    one, _, guest = start(site)
+    place = one.settings.address, one.settings.port + GUEST_PORT
+    with contextlib.ExitStack() as stack:
+        silent = [
+            stack.enter_context(socket.create_connection(place)) for _ in range(MAX_CALLS + 2)
+        ]
+        assert "anchor" in ask(guest, site, one)
+        # the oldest have given way, not the guest's own connection
+        silent[0].settimeout(2)
+        assert silent[0].recv(1) == b""
+        guest.turn()
+
+
+def test_guests_hello_has_a_deadline(site):
+    """Also if a byte comes now and then."""
+    one, _, guest = start(site)
+    one.reception._settings = dataclasses.replace(one.settings, timeout=0.5)
+    place = one.settings.address, one.settings.port + GUEST_PORT
+    begun = time.monotonic()
+    with socket.create_connection(place) as slow:
+        slow.sendall((200).to_bytes(4, "little"))
+        with pytest.raises(OSError):
+            for _ in range(60):
+                slow.sendall(b"x")
+                time.sleep(0.05)
+    assert time.monotonic() - begun < 2
+    # and the first message, as a hello may be a recorded one
+    call = connect(guest.settings, site.ring, *place[:1], one.settings.port)
+    call._connection.sendall((200).to_bytes(4, "little"))
+    begun = time.monotonic()
+    with pytest.raises(OSError):
+        for _ in range(60):
+            call._connection.sendall(b"x")
+            time.sleep(0.05)
+    assert time.monotonic() - begun < 2
+    call.close()
+
+
+def test_guests_that_ask_seldom_are_not_forgotten(site):
+    settings = dataclasses.replace(site.settings("web-9"), interval=90.0)
+    found = Reception(settings, site.ring, Guests())
+    found._last_of = {"guest": time.monotonic() - 100, "gone": time.monotonic() - 190}
+    assert found.guests() == ["guest"]
+
+
+def test_guests_come_again_when_no_thread_could_be_started(site, monkeypatch):
+    one, _, guest = start(site)
+    begin = threading.Thread.start
+    failed = []
+
+    def fail(thread):
+        if thread.name == "guest" and not failed:
+            failed.append(thread)
+            raise RuntimeError("can't start new thread")
+        begin(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    with pytest.raises(ClusterError):
+        ask(guest, site, one)
+    assert failed
+    assert len(one.reception._calls) <= 2
+
+    def answers():
+        with contextlib.suppress(ClusterError):
+            return "anchor" in ask(guest, site, one)
+
+    wait_for(answers, "an answer")
 
 
 def test_guests_without_the_secret_are_refused(site, caplog):
@@ -361,6 +627,6 @@ def test_guests_malformed_contributions(site, changes):
     call.send({**good, **changes}, bytes(size))
     with pytest.raises(CallError):
         call.receive()
-    assert not one.guests.offer("m", one.memory.state.anchor)
+    assert not offered(one)
     with pytest.raises((CallError, Outsider)):
         call.receive()

@@ -97,6 +97,29 @@ def test_rollout_given_up_with_no_host_to_go_back_to():
     assert decide(ordered, holdings((NEW, GOOD), fresh, OLD)).back == {0}
 
 
+def test_rollout_given_up_when_all_hosts_have_it():
+    """They keep it, and a host that comes late takes it."""
+    stopped = dataclasses.replace(RECORD.change("stopped", "web-2", "loss: 3"), size=3)
+    ordered = order(stopped, "rollback", "web-0")
+    assert ordered
+    found = decide(ordered, holdings(*3 * [(NEW, GOOD)]))
+    kept = found.rollout
+    assert kept and (kept.stage, kept.void) == ("done", ())
+    assert (found.new, found.back) == ({0, 1, 2}, set())
+    # what the late one knows of it is older
+    late = merge((kept, ordered))
+    assert late == merge((ordered, kept)) == kept
+    found = decide(late, holdings((NEW, GOOD), (NEW, GOOD), (NEW, ""), OLD))
+    assert (found.new, found.back) == ({0, 1, 2, 3}, set())
+    # one that is only cut off may have others
+    found = decide(ordered, holdings((NEW, GOOD), (NEW, GOOD)))
+    assert found == Decision(ordered)
+    assert decide(ordered, holdings((NEW, GOOD), (NEW, GOOD), OLD)).back == {0, 1}
+    # as one is that was started alone
+    alone = dataclasses.replace(ordered, size=1)
+    assert decide(alone, holdings((NEW, GOOD))) == Decision(alone)
+
+
 def test_rollout_host_that_has_just_started():
     """It takes what the others have had before, or what there is."""
     fresh = ((0, ""), "", True)
@@ -104,6 +127,22 @@ def test_rollout_host_that_has_just_started():
     assert decide(RECORD, holdings((NEW, ""), fresh)).new == {0, 1}
     found = decide(RECORD, holdings((NEW, ""), fresh, (NEWER, "")))
     assert found.new == {0}
+
+
+def test_rollout_hosts_whose_giver_takes_the_new_weights_keep_theirs():
+    """Also if those that have been given up are all that is left of their team."""
+    record = dataclasses.replace(RECORD, epoch=NEWER[0], origin=NEWER[1], void=(NEW,))
+    found = decide(record, holdings(OLD, (NEW, ""), (NEW, ""), (NEWER, GOOD)))
+    assert (found.new, found.back) == ({0, 3}, set())
+    fresh = ((0, ""), "", True)
+    found = decide(record, holdings(OLD, (NEW, ""), fresh, (NEWER, GOOD)))
+    assert (found.new, found.back) == ({0, 3}, set())
+    # another one has the old weights
+    found = decide(record, holdings(OLD, (NEW, ""), OLD, (NEWER, GOOD)))
+    assert (found.new, found.back) == ({0, 3}, {1})
+    # in their turn
+    found = decide(record, holdings((NEWER, GOOD), (NEW, ""), (NEW, ""), (NEWER, GOOD)))
+    assert (found.new, found.back) == ({0, 1, 3}, set())
 
 
 def test_rollout_of_other_weights_takes_the_place_of_one():

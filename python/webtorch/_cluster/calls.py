@@ -66,17 +66,21 @@ class Call:
             for begin in range(0, len(view), FRAME):
                 self._send(view[begin : begin + FRAME])
 
-    def receive(self) -> dict[str, Any]:
+    def receive(self, until: float | None = None) -> dict[str, Any]:
         """Return an object; its "size" is that of the bytes that follow.
+
+        Args:
+            until: The monotonic clock when it has to be there; None: it may be as slow as the
+                link is.
 
         Raises:
             CallError: Nothing comes.
             Outsider: It has no valid seal.
 
         """
-        size = _read_length(self._connection, OVERHEAD, MAX_HEADER + OVERHEAD)
+        size = _read_length(self._connection, OVERHEAD, MAX_HEADER + OVERHEAD, until)
         data = bytearray(size - OVERHEAD)
-        self._receive(memoryview(data))
+        self._receive(memoryview(data), until)
         header = parse_object(bytes(data))
         if type(header.get("size")) is not int or header["size"] < 0:
             raise CallError("a message has no size")
@@ -108,8 +112,8 @@ class Call:
         _write(self._connection, sealed)
         self.sent += len(sealed)
 
-    def _receive(self, into: memoryview) -> None:
-        sealed = _read(self._connection, len(into) + OVERHEAD)
+    def _receive(self, into: memoryview, until: float | None = None) -> None:
+        sealed = _read(self._connection, len(into) + OVERHEAD, until)
         self.received += len(sealed)
         self._by.open(sealed, into, self._numbers[1], 0)
         self._numbers[1] += 1
@@ -156,7 +160,10 @@ def accept(settings: Settings, ring: Ring, connection: socket.socket) -> Call:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except OSError as error:
         raise CallError(str(error)) from None
-    key, number, other = _read_hello(connection, ring, "call", "hello")
+    # others may send a byte now and then, to keep guests away
+    until = time.monotonic() + settings.timeout
+    key, number, other = _read_hello(connection, ring, "call", "hello", until=until)
+    connection.settimeout(settings.timeout)
     own = os.urandom(HELLO)
     sealed = ring.seal(own + settings.id.encode(), "call", "answer", number.hex())
     _write_hello(connection, sealed)
@@ -181,27 +188,35 @@ def _write_hello(connection: socket.socket, sealed: bytes) -> None:
     _write(connection, _LENGTH.pack(len(sealed)) + sealed)
 
 
-def _read_hello(connection: socket.socket, ring: Ring, *about: str) -> tuple[bytes, bytes, str]:
+def _read_hello(
+    connection: socket.socket, ring: Ring, *about: str, until: float | None = None
+) -> tuple[bytes, bytes, str]:
     """Return the key of the other host, its number, and its id."""
-    sealed = bytes(_read(connection, _read_length(connection, HELLO, _MAX_HELLO)))
+    size = _read_length(connection, HELLO, _MAX_HELLO, until)
+    sealed = bytes(_read(connection, size, until))
     data = ring.open(sealed, *about)
     return sealed[: len(ring.id)], data[:HELLO], data[HELLO:].decode(errors="replace")
 
 
-def _read_length(connection: socket.socket, least: int, most: int) -> int:
-    (size,) = _LENGTH.unpack(_read(connection, _LENGTH.size))
+def _read_length(
+    connection: socket.socket, least: int, most: int, until: float | None = None
+) -> int:
+    (size,) = _LENGTH.unpack(_read(connection, _LENGTH.size, until))
     if not least <= size <= most:
         raise Outsider("a message has an invalid length")
     return int(size)
 
 
-def _read(connection: socket.socket, size: int) -> bytearray:
-    """Return so many bytes; the timeout is from some to the next ones."""
+def _read(connection: socket.socket, size: int, until: float | None = None) -> bytearray:
+    """Return so many bytes; the timeout is from some to the next ones, or for all of them."""
     found = bytearray(size)
     view = memoryview(found)
     done = 0
     while done < size:
         try:
+            if until is not None:
+                # 0 would mean that it does not wait at all
+                connection.settimeout(max(until - time.monotonic(), 1e-3))
             count = connection.recv_into(view[done:])
         except OSError as error:
             raise CallError(f"nothing came: {error}") from None

@@ -178,7 +178,7 @@ def _log_change(name: str, before: Rollout | None, now: Rollout) -> None:
         return
     text = {
         "going": f"come to {now.hosts} host{'s' * (now.hosts > 1)} at a time",
-        "done": "are those of all hosts",
+        "done": f"are those of all hosts{': ' * bool(now.reason)}{now.reason}",
         "promoted": f'are taken by all hosts, as ordered at host "{now.host}"',
         "withdrawn": f'are given up, by an order or for other weights at host "{now.host}"',
     }[now.stage]

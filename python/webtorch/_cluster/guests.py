@@ -31,6 +31,8 @@ class Contribution:
     steps: int
     of: tuple[int, str]
     """`Anchor.of` that it was trained from."""
+    layout: str
+    """The digest of the model's layout."""
     change: Tensor
     """The difference as `int8`."""
     floats: int
@@ -59,13 +61,17 @@ class Guests:
             held[contribution.host] = contribution
             return True
 
-    def offer(self, model: str, anchor: Anchor) -> dict[str, Contribution]:
-        """Return those that an anchor does not contain, by the guests' memories; drop others."""
+    def offer(self, model: str, anchor: Anchor, layout: str) -> dict[str, Contribution]:
+        """Return those that an anchor does not contain, by the guests' memories; drop others.
+
+        Those of another layout are of the code before: they do not fit the model any more.
+        """
         with self._lock:
             held = {
                 host: each
                 for host, each in self._held.get(model, {}).items()
-                if each.of == anchor.of and each.number > anchor.number_of(host)
+                if (each.of, each.layout) == (anchor.of, layout)
+                and each.number > anchor.number_of(host)
             }
             self._held[model] = held
             return dict(held)

@@ -35,7 +35,7 @@ MAX_CALLS = 48
 """Connections at a time: two of each guest, and probes."""
 
 IDLE = 60.0
-"""Seconds without a request after which a connection is closed."""
+"""Seconds without a request after which a connection is closed, at least."""
 
 _POLL = 0.5
 
@@ -58,7 +58,10 @@ class Reception:
         self._members: Sequence[Member] = ()
         self._closed = threading.Event()
         self._lock = threading.Lock()
-        self._calls: set[socket.socket] = set()
+        # the oldest first; whether a valid message has come
+        self._calls: dict[socket.socket, bool] = {}
+        # a guest asks once in each interval
+        self._idle = max(IDLE, 2 * settings.interval + settings.timeout)
         self._last_of: dict[str, float] = {}
         self._has_warned = False
         self._thread: threading.Thread | None = None
@@ -80,10 +83,10 @@ class Reception:
         self._members = members
 
     def guests(self) -> list[str]:
-        """Return the ids of guests that have asked in the last minute."""
+        """Return the ids of guests that have asked in the last minute, or two intervals."""
         with self._lock:
             now = time.monotonic()
-            self._last_of = {id: at for id, at in self._last_of.items() if now - at < IDLE}
+            self._last_of = {id: at for id, at in self._last_of.items() if now - at < self._idle}
             return sorted(self._last_of)
 
     def close(self) -> None:
@@ -107,7 +110,8 @@ class Reception:
                 with socket.create_server(place, family=family) as listener:
                     listener.settimeout(_POLL)
                     self._accept(listener)
-            except OSError as error:
+            except (OSError, RuntimeError) as error:
+                # RuntimeError: no thread can be started now
                 if str(error) != problem:
                     log.info("guests are not answered at %s, port %d: %s", *place, error)
                 problem = str(error)
@@ -119,25 +123,56 @@ class Reception:
                 connection, _ = listener.accept()
             except TimeoutError:
                 continue
-            with self._lock:
-                is_full = len(self._calls) >= MAX_CALLS or self._closed.is_set()
-                if not is_full:
-                    self._calls.add(connection)
-            if is_full:
+            if not self._has_room(connection):
                 connection.close()
                 continue
-            threading.Thread(
+            thread = threading.Thread(
                 target=self._serve, args=(connection,), name="guest", daemon=True
-            ).start()
+            )
+            try:
+                thread.start()
+            except RuntimeError:
+                self._forget(connection)
+                raise
+
+    def _has_room(self, connection: socket.socket) -> bool:
+        """Return whether there is room for a connection: one that has said nothing gives way."""
+        with self._lock:
+            if self._closed.is_set():
+                return False
+            if len(self._calls) >= MAX_CALLS:
+                silent = next(
+                    (each for each, is_valid in self._calls.items() if not is_valid), None
+                )
+                if silent is None:
+                    return False
+                # its thread closes it
+                del self._calls[silent]
+                with contextlib.suppress(OSError):
+                    silent.shutdown(socket.SHUT_RDWR)
+            self._calls[connection] = False
+            return True
+
+    def _forget(self, connection: socket.socket) -> None:
+        with self._lock:
+            self._calls.pop(connection, None)
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+        connection.close()
 
     def _serve(self, connection: socket.socket) -> None:
         try:
             call = accept(self._settings, self._ring, connection)
+            # only this shows that the hello was not one that somebody has recorded
+            request = call.receive(time.monotonic() + self._settings.timeout)
+            with self._lock:
+                if connection in self._calls:
+                    self._calls[connection] = True
             while not self._closed.is_set():
-                connection.settimeout(max(IDLE, self._settings.timeout))
-                request = call.receive()
                 connection.settimeout(self._settings.timeout)
                 self._answer(call, request)
+                connection.settimeout(self._idle)
+                request = call.receive()
         except CallError:
             pass
         except Outsider as error:
@@ -150,11 +185,7 @@ class Reception:
             # it must not end others
             log.error("a guest could not be answered: %r", error)
         finally:
-            with self._lock:
-                self._calls.discard(connection)
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-            connection.close()
+            self._forget(connection)
 
     def _answer(self, call: Call, request: Mapping[str, Any]) -> None:
         if request.get("do") == "probe":
@@ -182,8 +213,10 @@ class Reception:
             self._last_of[call.other] = time.monotonic()
         if request["do"] == "contribute":
             self._take(call, request, floats, integers)
+        rollout = state.rollout
         found = {
             "anchor": state.anchor.write(),
+            "is_on_trial": bool(rollout and rollout.is_open and rollout.of == state.anchor.of),
             "frozen": int(state.frozen),
             "orders": state.orders,
             "refused": self._guests.refused(request["model"], str(request.get("host"))),
@@ -209,7 +242,8 @@ class Reception:
         counts = torch.empty(integers, dtype=torch.int64)
         call.receive_into(view_of(change))
         call.receive_into(view_of(counts.view(torch.uint8)))
-        found = Contribution(host, number, steps, (of[0], of[1]), change, floats, counts)
+        layout = request["layout"]
+        found = Contribution(host, number, steps, (of[0], of[1]), layout, change, floats, counts)
         if not bool(found.values().isfinite().all()):
             raise ClusterError(f'a contribution of "{call.other}" is not finite')
         if not self._guests.hold(request["model"], found):
@@ -228,10 +262,10 @@ def _problem(request: Mapping[str, Any], members: Sequence[Member], store: Store
         return "this host is in no group"
     if store is None:
         return "the model is not there"
-    if store.state.fresh:
-        return "this host has no anchor yet"
     if request.get("layout") != hashlib.sha256(store.layout).hexdigest():
         return "the model has another layout there"
+    if store.state.fresh and not store.state.joined:
+        return "this host has no anchor yet"
     return ""
 
 

@@ -178,6 +178,9 @@ def merge(records: Iterable[Rollout | None]) -> Rollout | None:
             void = _united(void, (older.of,))
         size = max(older.size, newer.size) if older.of == newer.of else newer.size
         merged = dataclasses.replace(newer, void=void, size=size)
+        if merged.stage != "withdrawn":
+            # an order to give it up that has been overtaken
+            merged = _without_own(merged)
     return merged
 
 
@@ -223,6 +226,10 @@ def decide(record: Rollout | None, holdings: Mapping[int, Holding]) -> Decision:
         rank for rank in rest if not holdings[rank].is_new and holdings[rank].of not in record.void
     ]
     back = frozenset(rank for rank in rest if givers and holdings[rank].of in record.void)
+    if is_withdrawn and 1 < len(holders) >= record.size:
+        # no host has others that they could go back to, unless this one has always been alone
+        kept = record.change("done", reason="no host has others")
+        return Decision(_without_own(kept), frozenset(holdings))
     if is_withdrawn or not holders:
         return Decision(record, back=back)
     record = _judge(record, holders, is_whole=not rest)
@@ -235,7 +242,9 @@ def decide(record: Rollout | None, holdings: Mapping[int, Holding]) -> Decision:
         # else it would begin with what its code has made
         taking.update(rank for rank in rest if holdings[rank].is_new)
     new = frozenset(holders) | taking
-    return Decision(record, new, back - new)
+    # else these would have nobody in their own team to take weights from: they take the new ones
+    has_giver = any(rank not in new for rank in givers)
+    return Decision(record, new, back - new if has_giver else frozenset())
 
 
 def _judge(record: Rollout, holders: Mapping[int, Holding], is_whole: bool) -> Rollout:
@@ -256,6 +265,11 @@ def _judge(record: Rollout, holders: Mapping[int, Holding], is_whole: bool) -> R
 
 def _age(record: Rollout) -> tuple[Any, ...]:
     return (*record.of, record.changes, _STAGES.index(record.stage), record.host, record.reason)
+
+
+def _without_own(record: Rollout) -> Rollout:
+    """Return a record whose own epoch is not one that hosts give up."""
+    return dataclasses.replace(record, void=tuple(e for e in record.void if e != record.of))
 
 
 def _united(one: Iterable[Epoch], two: Iterable[Epoch]) -> tuple[Epoch, ...]:

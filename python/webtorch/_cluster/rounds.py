@@ -180,9 +180,10 @@ class Rounds:
                 state = store.state
         tensors = store.tensors(state.slot)
         pending = state.pending
-        offers = self._offers[name] = self._guests.offer(name, state.anchor)
+        layout = hashlib.sha256(store.layout).hexdigest()
+        offers = self._offers[name] = self._guests.offer(name, state.anchor, layout)
         return Status(
-            layout=hashlib.sha256(store.layout).hexdigest(),
+            layout=layout,
             floats=flat.count(tensors, flat.floating(tensors)),
             integers=flat.count(tensors, flat.integer(tensors)),
             host=self._host(state),
@@ -302,6 +303,8 @@ class Rounds:
                 anchor, other = _pair(answers[rank].get(team.name))
                 standings[rank] = standing_of(anchor, other, is_given_up=rank in team.back)
             plan = resolve(standings)
+            if plan.top.epoch < 0:
+                raise ClusterError(f'no host has an anchor of "{team.name}" that is not given up')
             done.mismatches += plan.differs
             store = team.store
             # nobody here knows whether it was committed: all must have it before anybody does

@@ -41,7 +41,10 @@ FORGOTTEN = 10
 """How much longer it takes until `guest=always` takes anchors without what was counted before."""
 
 UNCOUNTED = 3
-"""Timeouts, and ten intervals, after which a contribution is sent to another member."""
+"""Timeouts, and ten intervals, after which another member is asked.
+
+When a contribution is not counted, or a member has not the model as it is here.
+"""
 
 
 class Visits(Rounds):
@@ -53,6 +56,7 @@ class Visits(Rounds):
         ring: The cluster's keys.
         members: Hosts that were members; without any the coordinator's host is asked for them.
         pause: Seconds until the group is tried again.
+        takes_anchors: False: it only contributes what was learned.
 
     """
 
@@ -63,12 +67,14 @@ class Visits(Rounds):
         ring: Ring,
         members: Sequence[Member] = (),
         pause: float = TRY_AGAIN,
+        takes_anchors: bool = True,
     ) -> None:
         super().__init__(settings, stores)
         self._ring = ring
         self._members = [each for each in members if each.id != settings.id]
         random.shuffle(self._members)
         self._place = 0
+        self._takes_anchors = takes_anchors
         self._speeds = Speeds(settings, ring, pause)
         self._try_at = time.monotonic() + pause
         self._answered = time.monotonic()
@@ -81,6 +87,9 @@ class Visits(Rounds):
         self._exact: set[str] = set()
         self._parted: dict[str, float] = {}
         self._is_returning = False
+        self._is_unfit = False
+        self._called_at = 0.0
+        self._patience = UNCOUNTED * settings.timeout + 10 * settings.interval
         self._said: dict[str, str] = {}
         self.sent = 0
         self.received = 0
@@ -101,8 +110,12 @@ class Visits(Rounds):
         try:
             call = self._connected()
             before = call.sent, call.received
+            stores = self._stores()
+            if self._fetch and self._fetch.model not in stores:
+                self._drop_fetch()
+            self._is_unfit = False
             try:
-                for name, store in self._stores().items():
+                for name, store in stores.items():
                     self._visit(call, name, store, done)
             finally:
                 self.sent += call.sent - before[0]
@@ -110,7 +123,10 @@ class Visits(Rounds):
         except BaseException:
             self._leave_member()
             raise
-        self._answered = time.monotonic()
+        now = self._answered = time.monotonic()
+        if self._is_unfit and now - self._called_at > self._patience:
+            # others may have the model as it is here
+            self._leave_member()
         return done
 
     def may_return(self) -> bool:
@@ -129,9 +145,7 @@ class Visits(Rounds):
     def close(self) -> None:
         """End its connections. It may be called more than once."""
         self._drop_call()
-        if self._fetch:
-            self._fetch.close()
-            self._fetch = None
+        self._drop_fetch()
 
     def _measure(self) -> None:
         """Measure the links now and then, while no anchor uses them."""
@@ -153,6 +167,7 @@ class Visits(Rounds):
             last = place == len(self._members)
             member = self._member = self._first() if last else self._members[place]
             self._sent.clear()
+            self._called_at = time.monotonic()
             self._call = connect(self._settings, self._ring, member.address, member.port)
         return self._call
 
@@ -175,6 +190,11 @@ class Visits(Rounds):
             self._call.close()
             self._call = None
 
+    def _drop_fetch(self) -> None:
+        if self._fetch:
+            self._fetch.close()
+            self._fetch = None
+
     def _know(self, found: Any) -> None:
         """Take the members that a member has named."""
         try:
@@ -193,6 +213,7 @@ class Visits(Rounds):
     def _visit(self, call: Call, name: str, store: Store, done: Round) -> None:
         if store.replaced() != store.state.replaced:
             self._say(name, "weights that were put into place at a guest stay there", store)
+            self._set_aside(name)
             return
         self._finish(store, done)
         request = {
@@ -206,10 +227,17 @@ class Visits(Rounds):
             if not str(answer["error"]).startswith("the model"):
                 raise CallError(str(answer["error"]))
             self._say(name, f'at host "{call.other}": {answer["error"]}', store)
+            self._set_aside(name)
+            self._is_unfit = True
             return
-        self._said.pop(name, None)
         anchor = Anchor.read(answer.get("anchor"))
         self._know(answer.get("members"))
+        if answer.get("is_on_trial") and _would_try(store, anchor):
+            self._say(name, f'host "{call.other}" has weights that are rolled out', store)
+            self._set_aside(name)
+            self._is_unfit = True
+            return
+        self._said.pop(name, None)
         self._take_fetched(name, store, done)
         self._settle_pending(name, store, anchor, answer.get("refused"), done)
         self._begin(name, store, done)
@@ -218,6 +246,13 @@ class Visits(Rounds):
             follow_orders(name, store, frozen, orders, call.other)
         self._contribute_to(call, request, name, store, anchor)
         self._begin_fetch(request, name, store, anchor)
+
+    def _set_aside(self, name: str) -> None:
+        """Let nothing wait for a model that members do not help with now."""
+        self._exact.add(name)
+        self._parted.pop(name, None)
+        if self._fetch and self._fetch.model == name:
+            self._drop_fetch()
 
     def _settle_pending(
         self, name: str, store: Store, anchor: Anchor, refused: object, done: Round
@@ -277,9 +312,8 @@ class Visits(Rounds):
         if anchor.number_of(self._host(state)) >= pending.number:
             return
         number, at = self._sent.get(name, (0, 0.0))
-        settings = self._settings
         if number == pending.number:
-            if time.monotonic() - at > UNCOUNTED * settings.timeout + 10 * settings.interval:
+            if time.monotonic() - at > self._patience:
                 raise CallError(f'host "{call.other}" does not count what it is sent')
             return
         change, _ = self._contribution(name, store)
@@ -309,10 +343,13 @@ class Visits(Rounds):
         state = store.state
         if (self._is_returning and name in self._exact) or self._member is None:
             return
-        if self._fetch or time.monotonic() < self._fetch_at:
+        if not self._takes_anchors or self._fetch or time.monotonic() < self._fetch_at:
             return
         if anchor.key == state.anchor.key:
             self._exact.add(name)
+            if state.fresh:
+                # members without steps: what is learned here may be added to theirs
+                store.write(dataclasses.replace(state, fresh=False))
         elif self._is_contained(name, store, anchor):
             size = store.contents(state.slot).numel()
             self._fetch = _Fetch(self._settings, self._ring, self._member, name, request, size)
@@ -342,6 +379,11 @@ class Visits(Rounds):
             log.info('model "%s": an anchor did not come: %s', name, fetch.problem)
             return
         state = store.state
+        if fetch.layout != hashlib.sha256(store.layout).hexdigest():
+            # of the code before
+            return
+        if fetch.is_on_trial and _would_try(store, fetch.anchor):
+            return
         if not self._is_contained(name, store, fetch.anchor):
             return
         pending = state.pending
@@ -364,6 +406,11 @@ class Visits(Rounds):
             log.warning('model "%s": %s', store.name, text)
 
 
+def _would_try(store: Store, anchor: Anchor) -> bool:
+    """Return whether a guest would try an anchor's weights: nobody would judge them there."""
+    return not store.state.fresh and anchor.of > store.state.anchor.of
+
+
 class _Fetch(threading.Thread):
     """Receives an anchor over a connection of its own."""
 
@@ -378,6 +425,7 @@ class _Fetch(threading.Thread):
     ) -> None:
         super().__init__(name="anchor", daemon=True)
         self.model = name
+        self.layout = request["layout"]
         self._settings = settings
         self._ring = ring
         self._member = member
@@ -385,6 +433,7 @@ class _Fetch(threading.Thread):
         self._call: Call | None = None
         self.data = torch.empty(size, dtype=torch.uint8)
         self.anchor: Anchor | None = None
+        self.is_on_trial = False
         self.problem = ""
         self.received = 0
         self.seconds = 0.0
@@ -401,6 +450,7 @@ class _Fetch(threading.Thread):
                 if "error" in answer or answer["size"] != len(self.data):
                     raise ClusterError(str(answer.get("error", "it has another size")))
                 anchor = Anchor.read(answer.get("anchor"))
+                self.is_on_trial = bool(answer.get("is_on_trial"))
                 call.receive_into(view_of(self.data))
                 self.anchor = anchor
             finally:

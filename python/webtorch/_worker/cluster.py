@@ -153,7 +153,8 @@ class Cluster(threading.Thread):
                     not self._has_uncounted()
                     or next(rounds, None) is None
                     or time.monotonic() > deadline
-                )
+                ),
+                is_last=True,
             )
 
     def _elect_for(self, seconds: float) -> bool:
@@ -165,7 +166,7 @@ class Cluster(threading.Thread):
             time.sleep(RETRY)
         return True
 
-    def _serve(self, is_over: Callable[[], bool]) -> None:
+    def _serve(self, is_over: Callable[[], bool], is_last: bool = False) -> None:
         """Do rounds until it is over; another worker can be elected then."""
         host = None
         is_resumed = False
@@ -182,7 +183,7 @@ class Cluster(threading.Thread):
                     if is_over():
                         break
                     if host is None:
-                        host = Host(self._located(), self._metrics)
+                        host = Host(self._located(), self._metrics, is_last)
                     delay = host.work(self._stores)
                     if host.is_failing and self._has_moved(host):
                         # the next turn is at the other address
@@ -318,10 +319,11 @@ class Host:
     Args:
         settings: Those of the cluster.
         metrics: What operators see.
+        is_last: Whether all workers of this host exit.
 
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, is_last: bool = False) -> None:
         self._settings = settings
         self._metrics = metrics
         self._ring = Ring(settings.name, settings.secrets)
@@ -330,7 +332,7 @@ class Host:
         self._membership = Lighthouse(settings, self._ring, instance, began)
         self._probes = Probes(settings)
         self._speeds = Speeds(settings, self._ring)
-        self._guest = Guest(settings, self._ring, metrics)
+        self._guest = Guest(settings, self._ring, metrics, is_last)
         guests = Guests()
         self._reception = Reception(settings, self._ring, guests)
         self._group: Group | None = None

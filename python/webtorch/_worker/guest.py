@@ -33,11 +33,15 @@ class Guest:
         settings: Those of the cluster.
         ring: Its keys.
         metrics: What operators see.
+        is_last: Whether it only contributes what was learned, as all workers exit.
 
     """
 
-    def __init__(self, settings: Settings, ring: Ring, metrics: Metrics) -> None:
+    def __init__(
+        self, settings: Settings, ring: Ring, metrics: Metrics, is_last: bool = False
+    ) -> None:
         self._settings = settings
+        self._is_last = is_last
         self._ring = ring
         self._metrics = metrics
         self._visits: Visits | None = None
@@ -67,6 +71,8 @@ class Guest:
             self._is_asked = bool(stores)
             if self._settings.guest == "always":
                 self.begin((), 'it has "guest=always"')
+            elif self._settings.guest == "off":
+                self._mark(stores, False)
             elif any(store.state.guest for store in stores.values()):
                 self.begin((), "it was one before")
 
@@ -75,7 +81,12 @@ class Guest:
         is_soon = time.monotonic() - self._returned < SOON
         self._pause = min(2 * self._pause, MAX_PAUSE) if is_soon else TRY_AGAIN
         self._visits = Visits(
-            self._settings, lambda: self._stores, self._ring, members, self._pause
+            self._settings,
+            lambda: self._stores,
+            self._ring,
+            members,
+            self._pause,
+            takes_anchors=not self._is_last,
         )
         self._failures = 0
         log.warning('cluster "%s": this host is a guest now: %s', self._settings.name, reason)
