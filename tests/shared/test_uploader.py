@@ -89,4 +89,4 @@ def test_models_that_have_gone_are_forgotten(start):
     thread, models = start(stored)
     wait_for(lambda: stored.saved.count("one") > 1, "a second try")
     del models[0]
-    wait_for(lambda: not thread._away and not thread._errors, "it to be forgotten")
+    wait_for(lambda: not thread._away and not thread._failed, "it to be forgotten")

@@ -70,13 +70,8 @@ class FloodDetector(nn.Module):
     0.5. Without a surge scores are 0.
 
     With `site` they are 0, too, until the site suffers in this surge: until it answers four times
-<<<<<<< HEAD
     later than usual, or fails for a tenth of the requests more; and from five minutes after it has
     last suffered. So a crowd that the site can serve is served, and a
-=======
-    later than usual, or fails for a tenth of the requests more, for a second at least; and again
-    five minutes after it has last suffered. So a crowd that the site can serve is served, and a
->>>>>>> wt-clus
     flood that does not matter.
 
     With `key` clients are known that were there before the surge. As long as one requests what it
@@ -175,7 +170,7 @@ class FloodDetector(nn.Module):
         # no clock that went back, which would make rates of nothing
         now = self._now = max(self._clock(), self._now)
         before = self._load.surging
-        suffers = site is not None and self._health.suffers(site, now)
+        suffers = site is not None and self._health.suffers(site)
         surging = self._load.count(client.shape[0], now, suffers)
         if site is not None:
             self._health.learn(site, now, surging)

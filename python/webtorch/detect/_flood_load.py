@@ -19,10 +19,6 @@ _FAILURES, _TIME = 5, 6  # columns of the feature `site`
 _SLOWER = math.log(4)  # a suffering site takes so many times longer
 _SLOW = math.log(1 + 50)  # and 50 ms at least
 _FAILING = 0.1  # or fails for so many more requests
-<<<<<<< HEAD
-=======
-_LASTING = 1.0  # seconds for which it does, at least
->>>>>>> wt-clus
 _KNOWN = 256  # answers by which its health is known
 _FOR_GOOD = 1200.0  # seconds after which a site that suffers is taken for as it is
 
@@ -68,11 +64,7 @@ class Load:
         rate = self._count / max(elapsed, _WINDOW)
         if self.calm >= _NEW:
             # the rate of some seconds, and not by chance
-<<<<<<< HEAD
             noise = 3 * math.sqrt((self.usual + 1) / _SMOOTH)
-=======
-            noise = 4 * math.sqrt((self.usual + 1) / _SMOOTH)
->>>>>>> wt-clus
             suffers = suffers and self._mean_rate > _MORE * self.usual + noise
         suffers = suffers and self.calm >= self._warm_up
         if suffers or self._is_much(rate):
@@ -146,14 +138,8 @@ class Health:
         self._at = 0.0
         self._last = 0.0, 0.0
         self._is_bad = False
-<<<<<<< HEAD
 
     def suffers(self, site: Tensor) -> bool:
-=======
-        self._bad_since = 0.0
-
-    def suffers(self, site: Tensor, now: float) -> bool:
->>>>>>> wt-clus
         """Return whether the site suffers, by the last row of the feature `site`.
 
         A row with the same averages as the one before has no new answer and says nothing: if all
@@ -161,18 +147,10 @@ class Health:
         """
         failures, time = _health(site)
         is_new, self._last = (failures, time) != self._last, (failures, time)
-<<<<<<< HEAD
         self._is_bad = failures > self._failures + _FAILING or time > max(
             self._time + _SLOWER, _SLOW
         )
         return self._is_bad and is_new
-=======
-        is_bad = failures > self._failures + _FAILING or time > max(self._time + _SLOWER, _SLOW)
-        if is_bad and not self._is_bad:
-            self._bad_since = now
-        self._is_bad = is_bad
-        return is_bad and is_new and now - self._bad_since >= _LASTING
->>>>>>> wt-clus
 
     def learn(self, site: Tensor, now: float, surging: bool) -> None:
         """Learn what is usual; if it suffers slowly, as it may have become slower for good."""
