@@ -132,6 +132,15 @@ time.sleep(1000)
         process.stdout.close()
 
 
+@pytest.fixture
+def interrupts():
+    """SIGINT raises KeyboardInterrupt, also if it was ignored when the tests were started."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interrupts")
 def test_cell_after_an_interrupted_one(shell, port):
     def run(text: str) -> None:
         shell.run_cell_magic("webtorch", f"--port {port}", text)
