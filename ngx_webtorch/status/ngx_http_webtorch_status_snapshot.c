@@ -129,7 +129,7 @@ ngx_http_webtorch_snapshot_workers(ngx_http_webtorch_snapshot_t *snapshot)
 
     ngx_webtorch_metrics_reap();
 
-    n = __atomic_load_n(&shared->nslots, __ATOMIC_ACQUIRE);
+    n = ngx_webtorch_metrics_nslots();
 
     sw = ngx_array_push_n(&snapshot->workers, n);
     if (sw == NULL) {
@@ -172,7 +172,7 @@ ngx_http_webtorch_snapshot_series(ngx_pool_t *pool,
     ngx_webtorch_metrics_shared_t   *shared;
 
     shared = ngx_webtorch_metrics_shared;
-    n = __atomic_load_n(&shared->nseries, __ATOMIC_ACQUIRE);
+    n = ngx_webtorch_metrics_nseries();
 
     for (i = 0; i < n; i++) {
         series = &shared->series[i];
