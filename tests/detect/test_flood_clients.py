@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from webtorch.detect._flood_clients import Known, People
-from webtorch.detect._flood_load import Health, Load
+from webtorch.detect._flood_load import Health, Load, health_of
 
 SLOW, FAST = 0.8, 1.5  # requests per second of a person
 COMMON = torch.tensor([2.5, 1.2])
@@ -151,9 +151,9 @@ def test_load_that_is_borne_becomes_usual():
 
 def suffers_by(health, row):
     """Return whether a site suffers by two rows with new answers."""
-    health.suffers(row)
+    health.suffers(health_of(row))
     row[0, 6] += 1e-5
-    return health.suffers(row)
+    return health.suffers(health_of(row))
 
 
 def site_row(milliseconds, failures=0.0):
@@ -175,7 +175,7 @@ def site_row(milliseconds, failures=0.0):
 def test_health(row, suffers):
     health = Health()
     for tenth in range(600):
-        health.learn(site_row(20), tenth / 10, False)
+        health.learn(health_of(site_row(20)), 1, tenth / 10, False)
     assert suffers_by(health, row) == suffers
 
 
@@ -183,44 +183,44 @@ def test_health_needs_new_answers():
     """If all requests are denied the averages stay as they are."""
     health = Health()
     for tenth in range(600):
-        health.learn(site_row(20), tenth / 10, False)
+        health.learn(health_of(site_row(20)), 1, tenth / 10, False)
     assert suffers_by(health, site_row(300))
     last = site_row(300)
-    health.suffers(last)
-    assert not health.suffers(last)
+    health.suffers(health_of(last))
+    assert not health.suffers(health_of(last))
 
 
 def test_health_is_not_learned_while_the_site_suffers():
     health = Health()
     for tenth in range(600):
-        health.learn(site_row(20), tenth / 10, False)
+        health.learn(health_of(site_row(20)), 1, tenth / 10, False)
     for tenth in range(600, 1200):
-        health.suffers(site_row(300 + tenth % 2))
-        health.learn(site_row(300), tenth / 10, False)
+        health.suffers(health_of(site_row(300 + tenth % 2)))
+        health.learn(health_of(site_row(300)), 1, tenth / 10, False)
     assert suffers_by(health, site_row(300))
 
 
 def test_health_of_rows_that_are_no_numbers():
     health = Health()
     for tenth in range(600):
-        health.learn(site_row(20), tenth / 10, False)
-    health.suffers(site_row(math.nan))
-    health.learn(site_row(math.nan), 60.0, False)
+        health.learn(health_of(site_row(20)), 1, tenth / 10, False)
+    health.suffers(health_of(site_row(math.nan)))
+    health.learn(health_of(site_row(math.nan)), 1, 60.0, False)
     assert suffers_by(health, site_row(300))
 
 
 def test_health_of_a_fast_site_may_change():
     health = Health()
     for tenth in range(600):
-        health.learn(site_row(1), tenth / 10, False)
+        health.learn(health_of(site_row(1)), 1, tenth / 10, False)
     assert not suffers_by(health, site_row(20))
 
 
 def test_health_of_a_site_that_is_slower_for_good():
     health = Health()
     for second in range(60):
-        health.learn(site_row(20), float(second), False)
+        health.learn(health_of(site_row(20)), 1, float(second), False)
     for second in range(60, 1800):
-        health.learn(site_row(200), float(second), True)
+        health.learn(health_of(site_row(200)), 1, float(second), True)
     assert not suffers_by(health, site_row(200))
     assert suffers_by(health, site_row(2000))

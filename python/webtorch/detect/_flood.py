@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from webtorch.detect._flood_clients import Known, People, Present
-from webtorch.detect._flood_load import Health, Load
+from webtorch.detect._flood_load import Health, Load, health_of
 
 CLIENT_COLUMNS = 31
 """Columns of the feature `client`."""
@@ -170,10 +170,11 @@ class FloodDetector(nn.Module):
         # no clock that went back, which would make rates of nothing
         now = self._now = max(self._clock(), self._now)
         before = self._load.surging
-        suffers = site is not None and self._health.suffers(site)
+        health = None if site is None else health_of(site)
+        suffers = health is not None and self._health.suffers(health)
         surging = self._load.count(client.shape[0], now, suffers)
-        if site is not None:
-            self._health.learn(site, now, surging)
+        if health is not None:
+            self._health.learn(health, client.shape[0], now, surging)
         if not surging:
             self._learn_calm(described, key, now)
             return client.new_zeros(client.shape[0], 1)

@@ -139,32 +139,40 @@ class Health:
         self._last = 0.0, 0.0
         self._is_bad = False
 
-    def suffers(self, site: Tensor) -> bool:
-        """Return whether the site suffers, by the last row of the feature `site`.
+    def suffers(self, found: tuple[float, float]) -> bool:
+        """Return whether the site suffers, by what `health_of` has returned.
 
         A row with the same averages as the one before has no new answer and says nothing: if all
         requests are denied, the averages stay.
         """
-        failures, time = _health(site)
-        is_new, self._last = (failures, time) != self._last, (failures, time)
+        failures, time = found
+        is_new, self._last = found != self._last, found
         self._is_bad = failures > self._failures + _FAILING or time > max(
             self._time + _SLOWER, _SLOW
         )
         return self._is_bad and is_new
 
-    def learn(self, site: Tensor, now: float, surging: bool) -> None:
-        """Learn what is usual; if it suffers slowly, as it may have become slower for good."""
+    def learn(self, found: tuple[float, float], answers: int, now: float, surging: bool) -> None:
+        """Learn what is usual; if it suffers slowly, as it may have become slower for good.
+
+        Args:
+            found: What `health_of` has returned.
+            answers: How many it stands for.
+            now: Seconds of the clock.
+            surging: Whether there is a surge.
+
+        """
         weight = min(1.0, (now - self._at) / _FOR_GOOD)
         if not surging and not (self._is_bad and self._seen >= _KNOWN):
-            self._seen = min(self._seen + site.shape[0], 1 << 14)
-            weight = min(1.0, site.shape[0] / self._seen)
+            self._seen = min(self._seen + answers, 1 << 14)
+            weight = min(1.0, answers / self._seen)
         self._at = now
-        failures, time = _health(site)
+        failures, time = found
         self._failures += weight * (failures - self._failures)
         self._time += weight * (time - self._time)
 
 
-def _health(site: Tensor) -> tuple[float, float]:
-    """Return the share of failures and the logarithmic time of the last row."""
+def health_of(site: Tensor) -> tuple[float, float]:
+    """Return the share of failures and the logarithmic time of the last row of `site`."""
     failures, time = site[-1, _FAILURES : _TIME + 1].nan_to_num().tolist()
     return failures, time
