@@ -596,7 +596,8 @@ def handler(
     Args:
         function: The function, if the decorator is used without parentheses.
         methods: Methods of HTTP that it serves, by default GET, HEAD, POST, PUT, DELETE, PATCH and
-            OPTIONS; others are answered with 405.
+            OPTIONS; others are answered with 405. HEAD is served where GET is: nginx leaves the
+            body out.
         variables: Names of nginx variables that its requests have, without the dollar, at most 16;
             by default none.
         threads: How many calls may run at once in each worker, in threads of the handler's own
@@ -628,6 +629,12 @@ def handler(
             decorated, methods, variables, threads, content_type
         )
     return RequestFunction(function, methods, variables, threads, content_type)
+
+
+def served_methods(handler: "Handler") -> list[str]:
+    """Return the methods of HTTP that a handler serves: its own, and HEAD beside GET."""
+    served = {*handler.methods, "HEAD"} if "GET" in handler.methods else handler.methods
+    return [method for method in METHODS if method in served]
 
 
 def handlers_of(module: ModuleType) -> dict[str, Handler]:

@@ -81,7 +81,7 @@ def complex(request): return torch.ones(2, dtype=torch.complex64)
 @webtorch.handler
 def teapot(request): raise webtorch.HTTPError(418, "short and \"stout\"\n")
 
-@webtorch.handler(methods=["GET", "HEAD"])
+@webtorch.handler(methods=["GET"])
 def only_get(request): return "got"
 
 @webtorch.handler
@@ -215,7 +215,8 @@ def test_head(server):
     answer = server.request("HEAD", "/only_get")
     assert answer.status_code == 200 and answer.content == b""
     assert answer.headers["Content-Length"] == "3"
-    assert server.post("/only_get", data="x").status_code == 405
+    refused = server.post("/only_get", data="x")
+    assert refused.status_code == 405 and refused.headers["Allow"] == "GET, HEAD"
 
 
 def test_large_answer(server):

@@ -98,7 +98,7 @@ def test_methods_of_a_preflight(server):
         ("/double", "DELETE", "POST, PUT, DELETE"),
         ("/double", "OST", "POST, PUT, OST"),
         ("/double", "P", "POST, PUT, P"),
-        ("/methods", "POST", "GET, OPTIONS, POST"),
+        ("/methods", "POST", "GET, HEAD, OPTIONS, POST"),
         ("/v2/models", "PATCH", "PATCH"),
     ):
         answer = preflight(server, path, **{"Access-Control-Request-Method": method})

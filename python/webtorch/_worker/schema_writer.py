@@ -10,7 +10,7 @@ import torch
 
 from webtorch._gaps import Gaps
 from webtorch._generate import GenerateFunction
-from webtorch._handlers import METHODS, Handler, Kind, TensorFunction
+from webtorch._handlers import METHODS, Handler, Kind, TensorFunction, served_methods
 from webtorch._model import models
 from webtorch._resumable import ResumableFunction
 from webtorch._schema import DTYPES, STRING_TYPES, Schema, TensorSpec
@@ -44,7 +44,7 @@ def write_schema(target: Any, handler: Handler, device: str = "") -> None:
         SignatureError: Its annotations do not describe tensors that can be served.
 
     """
-    target.methods = sum(_METHODS[method] for method in handler.methods)
+    target.methods = sum(_METHODS[method] for method in served_methods(handler))
     if isinstance(handler, TensorFunction):
         _write_tensors(target, handler.schema)
         target.native = getattr(handler, "native", None) is not None

@@ -16,7 +16,7 @@ import torch
 
 from webtorch._device import devices
 from webtorch._generate import GenerateFunction
-from webtorch._handlers import METHODS, Handler, RequestFunction, TensorFunction
+from webtorch._handlers import Handler, RequestFunction, TensorFunction, served_methods
 from webtorch._streams import StreamFunction
 from webtorch.testing._messages import Message, Response
 from webtorch.testing._native import Answer, ffi, lib  # before what follows
@@ -90,7 +90,7 @@ class Served:
     @property
     def methods(self) -> Sequence[str]:
         """The methods of HTTP that it serves."""
-        return [method for method in METHODS if method in self.handler.methods]
+        return served_methods(self.handler)
 
     # --- functions of tensors ---
 
