@@ -43,8 +43,6 @@ typedef struct {
     uint64_t                rows;         /* of requests that were served */
     uint64_t                served;       /* requests */
     uint64_t                failed;
-    uint64_t                refused;      /* in phases: not loaded or full */
-    uint64_t                late;         /* in phases: timed out */
     uint64_t                last;         /* batch, ms since 1970 */
 } ngx_webtorch_stats_t;
 
@@ -95,6 +93,8 @@ struct ngx_webtorch_handler_s {
                                              is no shadow */
 
     /* of a stream */
+    const ngx_str_t        *stream_option;    /* the last one that was set, or
+                                             NULL */
     ngx_uint_t              max_streams;  /* in a worker */
     ngx_msec_t              idle;         /* between chunks */
     ngx_msec_t              ping;         /* to a client that waits */
@@ -172,7 +172,7 @@ void ngx_webtorch_handler_adapt(ngx_webtorch_handler_t *handler);
 
 /* parses "name=value"; an error is logged */
 char *ngx_webtorch_handler_option(ngx_conf_t *cf,
-    ngx_webtorch_handler_t *handler, ngx_str_t *option);
+    ngx_webtorch_handler_t *handler, ngx_str_t *param);
 
 
 #endif /* _NGX_WEBTORCH_HANDLER_H_INCLUDED_ */

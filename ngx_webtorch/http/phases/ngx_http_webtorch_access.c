@@ -367,7 +367,6 @@ ngx_http_webtorch_access_done(ngx_webtorch_waiter_t *waiter,
     ngx_http_set_log_request(r->connection->log, r);
 
     if (job == NULL) {
-        ctx->access->fh.handler->stats.late++;
         ngx_http_webtorch_access_fail(r, ctx, NGX_HTTP_WEBTORCH_TIMED_OUT,
                                       "it did not answer in time");
 

@@ -94,8 +94,6 @@ void
 ngx_http_webtorch_score_refused(ngx_webtorch_handler_t *handler,
     ngx_webtorch_waiter_t *waiter, ngx_webtorch_refused_e reason)
 {
-    handler->stats.refused++;
-
     if (handler->metrics == NULL) {
         return;
     }

@@ -277,11 +277,6 @@ ngx_http_webtorch_set_done_now(ngx_webtorch_waiter_t *waiter,
     value = waiter->data;
 
     if (job == NULL || job->status != 0) {
-
-        if (job == NULL) {
-            value->set->fh.handler->stats.late++;
-        }
-
         ngx_http_webtorch_log_score_error(value->request, &value->set->fh,
                                    NGX_LOG_ERR,
                                    job ? "it failed"

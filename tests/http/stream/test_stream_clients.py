@@ -293,6 +293,13 @@ def test_memory_does_not_grow_with_a_stream(server):
 # --- configurations and reloads ---
 
 
+PLAIN = """
+@webtorch.infer
+def plain(body_bytes: Float32[Tensor, "batch 1"]) -> Float32[Tensor, "batch"]:
+    return body_bytes[:, 0]
+"""
+
+
 @pytest.mark.parametrize(
     ("server", "app", "message"),
     [
@@ -315,6 +322,18 @@ def test_memory_does_not_grow_with_a_stream(server):
             APP,
             'invalid parameter "max_streams=0"',
             id="max_streams",
+        ),
+        pytest.param(
+            "location / { webtorch_handler app:plain timeout=1s idle=1s; }",
+            APP + PLAIN,
+            '"app:plain": "idle=" is for functions under @webtorch.stream and @webtorch.generate',
+            id="not_a_stream",
+        ),
+        pytest.param(
+            "webtorch_access app:plain ping=1s; location / { return 200; }",
+            APP + PLAIN,
+            '"app:plain": "ping=" is for functions under @webtorch.stream and @webtorch.generate',
+            id="not_a_stream_in_a_phase",
         ),
         pytest.param(
             "location / { webtorch_handler app:total threads=4; }",
