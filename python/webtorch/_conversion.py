@@ -31,6 +31,9 @@ BODY = "body"
 MAX_TEXT = 300
 """Characters of a problem; the client's own text may be in it."""
 
+MAX_DESCRIBED = 1000
+"""Errors of a body that are described; pydantic describes all or none."""
+
 _SCALARS = (
     msgspec.inspect.BoolType,
     msgspec.inspect.IntType,
@@ -61,10 +64,10 @@ _OBJECTS = (
 
 _WORDS = {"on": True, "yes": True, "off": False, "no": False}
 
-# msgspec names the place of an error at its end
-_AT = re.compile(r"(?P<text>.*?)(?: - at (?P<key>`key` in )?`(?P<path>.*)`)?", re.DOTALL)
-_MISSING = re.compile(r"Object missing required field `(?P<name>.*)`", re.DOTALL)
-_EXPECTED = re.compile(r"[Ee]xpected `(?P<expected>.*)`, got `(?P<found>.*)`", re.DOTALL)
+# texts of msgspec may have the client's own text in them, whatever its length: these expressions
+# take time that is linear in it
+_MISSING = re.compile(r"Object missing required field `(?P<name>[^`]*)`")
+_EXPECTED = re.compile(r"[Ee]xpected `(?P<expected>[^`]*)`, got `(?P<found>[^`]*)`")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,16 +119,18 @@ class Conversion:
         """
         if _is_of_pydantic(type(error)):
             found: Any = error
+            if (count := found.error_count()) > MAX_DESCRIBED:
+                yield _problem(name, f"it has {count} errors", place)
+                return
             for each in found.errors(include_url=False, include_input=False, include_context=False):
                 path = ".".join(map(str, each["loc"]))
                 yield _problem(name or prefix + path, each["msg"], place)
             return
-        match = _AT.fullmatch(str(error))
-        text, path = (match["text"], match["path"] or "$") if match else (str(error), "$")
-        # the index of an element, and a member of a dict, whose name msgspec does not tell
+        text, path, is_key = _split_place(str(error))
+        # the index of an element, and a member of a dict, whose name msgspec does not report
         path = re.sub(r"\[(\d+)\]", r".\1", path).replace("[...]", ".*")
         path = path.removeprefix("$").removeprefix(".")
-        if match and match["key"]:
+        if is_key:
             text = f"a key of the object: {text[:1].lower()}{text[1:]}"
         if missing := _MISSING.fullmatch(text):
             path = f"{path}.{missing['name']}".removeprefix(".")
@@ -134,6 +139,20 @@ class Conversion:
             told = f"expected {expected['expected']}, found {expected['found']}"
             text = text[: expected.start()] + told
         yield _problem(name or (prefix + path).removesuffix("."), text, place)
+
+
+def _split_place(message: str) -> tuple[str, str, bool]:
+    """Split an error of msgspec, "TEXT - at `key` in `$.a`".
+
+    Returns:
+        The text, the path, and whether it is the place of a key.
+
+    """
+    text, at, path = message.rpartition(" - at `")
+    if not at or not path.endswith("`"):
+        return message, "$", False
+    path = path.removesuffix("`")
+    return text, path.removeprefix("key` in `"), path.startswith("key` in `")
 
 
 def _problem(name: str, text: str, place: str) -> Problem:

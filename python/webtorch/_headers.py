@@ -37,12 +37,12 @@ class RequestHeaders(Mapping[str, str]):
 
     def __init__(self, items: Headers = ()) -> None:
         self._items = tuple(pairs(items))
-        self._values: dict[str, str] = {}
+        found: dict[str, list[str]] = {}
         for name, value in self._items:
-            key = name.lower()
-            if (known := self._values.get(key)) is not None:
-                value = f"{known}{'; ' if key == 'cookie' else ', '}{value}"
-            self._values[key] = value
+            found.setdefault(name.lower(), []).append(value)
+        self._values = {
+            key: ("; " if key == "cookie" else ", ").join(values) for key, values in found.items()
+        }
 
     def __getitem__(self, name: str) -> str:
         return self._values[name.lower()]

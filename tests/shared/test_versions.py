@@ -16,6 +16,9 @@ SERVER = """
     location = /train { webtorch_handler app:train model=scale@2 max_batch=1; }
     location = /about { webtorch_handler app:about model=scale@$arg_version; }
     location = /later { webtorch_handler app:later model=scale@$arg_version; }
+    location = /own_loop {
+        webtorch_handler app:own_loop model=scale@$arg_version mode=thread;
+    }
     location /v2 { webtorch_inference_protocol; }
 """
 
@@ -36,6 +39,7 @@ def test_version_of_a_location_and_of_a_request(start, directory):
         assert server.post(f"/{path}?version=2").json()["weight"] == 2
         assert server.post(f"/{path}?version=").json()["weight"] == 1
     assert server.post("/later?version=2").json()["batched"] == 2
+    assert server.post("/own_loop?version=2").json()["batched"] == 2
 
     # requests of several versions wait at the same time: no batch has two of them
     def ask(index):

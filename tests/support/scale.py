@@ -42,6 +42,14 @@ APP = """
         await asyncio.sleep(0)
         found, _ = await output.batched([[1.0]])
         return {"weight": model.module.weight.item(), "batched": found.item()}
+
+    @webtorch.handler
+    def own_loop(request):
+        async def compute():
+            found, _ = await output.batched([[1.0]])
+            return found.item()
+
+        return {"batched": asyncio.run(compute())}
 """
 
 

@@ -39,6 +39,10 @@ class Flower:
     ripe: bool = False
 
 
+class Colored(msgspec.Struct):
+    color: Color
+
+
 class Struct(msgspec.Struct):
     name: str
     petals: list[float] = []
@@ -430,6 +434,29 @@ def test_errors_are_short():
     error = failure(function, request)
     assert [each["field"] for each in error.detail] == ["x", "color", "name"]
     assert len(error.message) < 2000
+
+
+@pytest.mark.parametrize(
+    "text", ["expected `", " - at `", "Object missing required field `", "expected `a`, got `"]
+)
+def test_errors_of_long_texts(text):
+    """An error has the client's text in it, which may look like parts of an error."""
+
+    def function(x: Colored):
+        return x
+
+    text *= 1_000_000 // len(text)
+    (found,) = failure(function, body(msgspec.json.encode({"color": text}).decode())).detail
+    assert found["field"] == "color"
+    assert found["message"].startswith("Invalid enum value '")
+
+
+def test_body_with_many_errors():
+    def function(x: Model):
+        return x
+
+    error = failure(function, body('{"name": "a", "petals": [' + '"a",' * 100_000 + '"a"]}'))
+    assert error.message.endswith("it has 100001 errors")
 
 
 # --- signatures that are refused ---

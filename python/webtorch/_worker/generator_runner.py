@@ -57,10 +57,10 @@ class GeneratorRunner(RequestRunner):
 
     def _first(self, job: Any, place: int) -> None:
         request = take_request(job, self.names)
-        generator = self._call(request)
-        writer = ItemWriter(self.handler.content_type, request.headers.get("accept", ""))
         # its variables are its own, in whatever thread its items are computed
         context = contextvars.copy_context()
+        generator = context.run(self._call, request)
+        writer = ItemWriter(self.handler.content_type, request.headers.get("accept", ""))
         self._generators[place] = generator, writer, context
         self._step(job, place, True)
 
@@ -130,7 +130,8 @@ class GeneratorRunner(RequestRunner):
             return feed
         request = take_request(job, self.names)
         writer = ItemWriter(self.handler.content_type, request.headers.get("accept", ""))
-        return Feed(self, place, self._call(request), writer, batch, end)
+        generator = contextvars.copy_context().run(self._call, request)
+        return Feed(self, place, generator, writer, batch, end)
 
 
 class Feed(Steps):

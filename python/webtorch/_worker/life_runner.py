@@ -1,5 +1,6 @@
 """The runner that begins and ends streams; it touches cffi."""
 
+import contextvars
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -34,6 +35,9 @@ class LifeRunner:
     ) -> None:
         self.name = name
         self.handler = handler
+        if isinstance(handler, StreamFunction):
+            # created before several threads use them
+            _ = handler.tables
         self._names = Names((), captures)
         name = name.removesuffix(LIFE)
         self._opened = Failures(f"{name}.open")
@@ -49,14 +53,15 @@ class LifeRunner:
         return replace
 
     def run(self, number: int, generation: int, rows: int, batch: Any) -> None:
-        """Run the jobs of a batch, a webtorch_batch_t, one after the other."""
+        """Run the jobs of a batch, a webtorch_batch_t, one after the other, each in a context."""
         for index in range(batch.njobs):
             job = batch.jobs + index
             place = _place(job.request)
+            context = contextvars.copy_context()
             if job.request.closing:
-                self._end(job, place, job.request.other)
+                context.run(self._end, job, place, job.request.other)
             else:
-                self._begin(job, place)
+                context.run(self._begin, job, place)
 
     def _begin(self, job: Any, place: Any) -> None:
         """Begin a stream; the reply says that it is to be ended, also if nobody waits any more."""

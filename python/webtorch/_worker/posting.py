@@ -1,6 +1,7 @@
 """Rows that handlers add to batches of functions of tensors; it touches cffi."""
 
 import asyncio
+import contextvars
 import itertools
 import json
 import math
@@ -237,7 +238,9 @@ class Posting:
             # a loop in a thread that nginx's event loop waits for, as asyncio.run() makes one
             if lib.ngx_webtorch_rows_direct():
                 return compute(function, inputs, rows, loop)
-            return loop.run_in_executor(None, self.call, function, inputs, rows)
+            # with the versions that the request has selected
+            context = contextvars.copy_context()
+            return loop.run_in_executor(None, context.run, self.call, function, inputs, rows)
         target = self._targets.get(function) or self._find(function)
         result = Result(loop=loop)
         result.target = target

@@ -1,6 +1,7 @@
 """The runner of custom handlers' batches."""
 
 import asyncio
+import contextvars
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -49,18 +50,27 @@ class RequestRunner:
         return replace
 
     def run(self, number: int, generation: int, rows: int, batch: Any) -> None:
-        """Run the requests of a batch, a webtorch_batch_t, one after the other."""
+        """Run the requests of a batch, a webtorch_batch_t, one after the other.
+
+        Each has a context of its own: variables that a call sets are not seen by others.
+        """
         run = self.handler.run
         for index in range(batch.njobs):
             job = batch.jobs + index
+            context = contextvars.copy_context()
             try:
-                send_result(job, run(self._call, take_request(job, self.names)))
+                send_result(job, context.run(run, self._call, take_request(job, self.names)))
             except BaseException as error:
                 self._failures.answer(job, error)
 
     def start(self, job: Any) -> Coroutine[Any, Any, Any]:
-        """Return the coroutine that answers a job, for a handler under `async def`."""
-        coroutine: Coroutine[Any, Any, Any] = self._call(take_request(job, self.names))
+        """Return the coroutine that answers a job, for a handler under `async def`.
+
+        Conversions of its arguments may run code of the application: not in the context that the
+        tasks of all requests copy.
+        """
+        request = take_request(job, self.names)
+        coroutine: Coroutine[Any, Any, Any] = contextvars.copy_context().run(self._call, request)
         return coroutine
 
     def answer(self, job: Any, result: Any) -> None:

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from webtorch._cluster.store import State
 from webtorch._step import Step
 from webtorch._zone.blocks import Blocks, Memory
 from webtorch._zone.interfaces import Block, BusyError, Source, Zone, all_steps
@@ -166,11 +165,6 @@ class SharedState:
             return None
         memory = self._memory
         return RoundsStore(self, memory.own, self._rounds.momentum, blocks, memory.optimizer_key)
-
-    def rounds_state(self) -> State | None:
-        """Return what the worker that does rounds has written last."""
-        store = self.rounds_store(self.blocks)
-        return store.state if store else None
 
     def is_strict(self, blocks: Blocks) -> bool:
         """Return whether workers that use the blocks train in strict order."""
