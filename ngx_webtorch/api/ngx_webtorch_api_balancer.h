@@ -46,7 +46,8 @@ typedef struct {
 
 typedef struct {
     uint32_t  server;                     /* its number */
-    int32_t   outcome;                    /* 0, 1: error, 2: no answer */
+    int32_t   outcome;                    /* 0, 1: error, 2: no answer,
+                                             3: no answer in time */
     float     latency;                    /* seconds */
     float     expected;                   /* uncorrected, when it was sent */
     float     features[WEBTORCH_FEATURES];
@@ -62,7 +63,7 @@ typedef struct {
     uint32_t  used;                       /* 0: costs are not corrected */
     uint32_t  hidden;                     /* neurons */
     float     loss;                       /* of the corrected costs */
-    float     baseline;                   /* of the uncorrected ones */
+    float     baseline;                   /* with a constant correction */
     float     bias;
     float     linear[WEBTORCH_FEATURES];
     float     biases[WEBTORCH_HIDDEN];

@@ -3,7 +3,8 @@
  * core: what all rooms above it use.  The settings, handlers and models by
  * name, helpers that nginx or libc lack (threads, timers, robust mutexes), and
  * the interpreter.  It includes api/, nginx's core and, in
- * ngx_webtorch_python.c alone, Python.h; nothing of HTTP.
+ * ngx_webtorch_python.c and ngx_webtorch_python_start.c, Python.h; nothing of
+ * HTTP.
  */
 
 

@@ -1,7 +1,7 @@
 
 /*
- * The directives of webtorch_handler, webtorch_inference_protocol and
- * webtorch_control, and the settings of all handlers.
+ * The HTTP module: all directives but those of phases and of upstreams.  What
+ * sets them is in the files of their subjects.
  */
 
 #include "ngx_http_webtorch.h"

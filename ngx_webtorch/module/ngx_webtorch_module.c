@@ -185,24 +185,23 @@ ngx_webtorch_init_conf(ngx_cycle_t *cycle, void *data)
 
     if (conf->checkpoint && conf->zone_size == 0) {
         ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
-                      "\"webtorch_checkpoint\" saves the models that are in "
-                      "\"webtorch_zone\", which is not set in %s:%ui",
+                      "\"webtorch_checkpoint\" requires "
+                      "\"webtorch_zone\" in %s:%ui",
                       conf->checkpoint->conf_file, conf->checkpoint->line);
         return NGX_CONF_ERROR;
     }
 
     if (conf->store && conf->zone_size == 0) {
         ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
-                      "\"webtorch_checkpoint\" saves the models that are in "
-                      "\"webtorch_zone\", which is not set in %s:%ui",
+                      "\"webtorch_checkpoint\" requires "
+                      "\"webtorch_zone\" in %s:%ui",
                       conf->store->place.file, conf->store->place.line);
         return NGX_CONF_ERROR;
     }
 
     if (conf->cluster && conf->zone_size == 0) {
         ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
-                      "\"webtorch_cluster\" shares the models that are in "
-                      "\"webtorch_zone\" with other hosts, which is not set "
+                      "\"webtorch_cluster\" requires \"webtorch_zone\" "
                       "in %s:%uD", conf->cluster->file, conf->cluster->line);
         return NGX_CONF_ERROR;
     }

@@ -16,6 +16,13 @@
  *     records   which worker has each, and when they expire
  *     upkeep    what a worker does for the zone while no batch does it
  *
+ * Beside it, in memory of their own:
+ *
+ *     accept    which worker accepts the next connection, with accept_slots
+ *     drain     readiness fails in all workers
+ *     handoff   batches that one worker, the owner, runs for all; with owner
+ *     split     rewards of webtorch_split
+ *
  * A file calls only files above it in this list.  They include api/, core/ and
  * nginx's core and event headers, nothing of HTTP or Python.
  *

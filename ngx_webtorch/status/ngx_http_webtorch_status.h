@@ -3,8 +3,8 @@
  * status: the location "webtorch_status", which shows what all workers have
  * counted, as a page, as JSON and in the formats of Prometheus and OpenMetrics.
  * The files from the bottom to the top: writer, snapshot, text with family,
- * workers, balancers and names, problems, json, page, status; and health, the
- * location "webtorch_health".
+ * workers, balancers and names, shadows, problems, json, page, status; health,
+ * the location "webtorch_health"; and load_report, a header of answers.
  *
  * The folder includes headers of api/ to http/phases/, and nginx's HTTP.  An
  * answer is written in one pass, in the event loop.

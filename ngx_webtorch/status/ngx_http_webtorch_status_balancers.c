@@ -83,7 +83,7 @@ ngx_http_webtorch_status_balancers(ngx_http_webtorch_family_t *f)
         if (!ngx_http_webtorch_family(f, k ? "webtorch_balancer_baseline_loss"
                                            : "webtorch_balancer_loss",
                                       "gauge", NULL,
-                                      k ? "Loss of the uncorrected costs."
+                                      k ? "Loss with a constant correction."
                                         : "Loss of the learner."))
         {
             continue;

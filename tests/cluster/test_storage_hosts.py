@@ -173,4 +173,4 @@ def test_webtorch_checkpoint_of_storage_needs_a_zone(configured):
     )
     status, output = server.check()
     assert status == 1
-    assert '"webtorch_checkpoint" saves the models that are in "webtorch_zone"' in output
+    assert '"webtorch_checkpoint" requires "webtorch_zone" in' in output

@@ -149,4 +149,4 @@ def test_webtorch_cluster_needs_room(configured):
     assert status == 0, output
     status, output = check(server, cluster)
     assert status == 1
-    assert '"webtorch_cluster" shares the models that are in "webtorch_zone"' in output
+    assert '"webtorch_cluster" requires "webtorch_zone" in' in output

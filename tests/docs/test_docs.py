@@ -120,7 +120,7 @@ def test_messages_of_troubleshooting_are_those_of_the_sources():
     messages = re.findall(r"^\| `([^`]+)` \| (?:emerg|alert|error|warn) \|", page, re.M)
     python = [path.read_text() for path in (ROOT / "python/webtorch").rglob("*.py")]
     # strings over several lines are one
-    texts = [re.sub(r'"\s*\n\s*f?"', "", text) for text in SOURCES + python]
+    texts = [re.sub(r'"\s*\n\s*f?"', "", text).replace(r"\"", '"') for text in SOURCES + python]
     known = ("ModuleNotFoundError: No module named",)  # Python's own
     missing = [each for each in messages if each not in known and not any(each in t for t in texts)]
     assert len(messages) > 15 and not missing

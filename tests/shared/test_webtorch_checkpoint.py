@@ -356,7 +356,7 @@ def test_full_disk_fails_no_request(start, directory):
 @pytest.mark.parametrize(
     ("directives", "message"),
     [
-        ("webtorch_checkpoint models;", 'in "webtorch_zone", which is not set'),
+        ("webtorch_checkpoint models;", '"webtorch_checkpoint" requires "webtorch_zone" in'),
         ("webtorch_zone a:1m; webtorch_checkpoint m interval=0;", '"interval=0"'),
         ("webtorch_zone a:1m; webtorch_checkpoint m interval=x;", '"interval=x"'),
         ("webtorch_zone a:1m; webtorch_checkpoint m keep=0;", '"keep=0"'),

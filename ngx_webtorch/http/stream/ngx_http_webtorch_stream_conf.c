@@ -183,8 +183,8 @@ ngx_http_webtorch_stream_check_resume(ngx_cycle_t *cycle,
 
     if (wcf->zone_size == 0) {
         ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
-                      "webtorch handler \"%V\": \"resume\" keeps streams in "
-                      "\"webtorch_zone\", which is not set in %V:%ui",
+                      "webtorch handler \"%V\": \"resume=\" requires "
+                      "\"webtorch_zone\" in %V:%ui",
                       &handler->name, &handler->file, handler->line);
         return NGX_ERROR;
     }

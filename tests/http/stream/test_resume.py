@@ -591,7 +591,7 @@ def test_client_in_the_documentation_is_the_one_of_these_tests():
     ("http", "handler", "message"),
     [
         pytest.param(
-            "", "app:until resume=30s", '"resume" keeps streams in "webtorch_zone"', id="zone"
+            "", "app:until resume=30s", '"resume=" requires "webtorch_zone" in', id="zone"
         ),
         pytest.param(
             HTTP, "app:objects resume=30s", 'the state "seen" is a list of objects', id="objects"
