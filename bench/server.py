@@ -63,6 +63,7 @@ class Server:
             one in each round is too few for 1000, the last of which would wait for seconds.
         main: text for the main context.
         tool: a command that nginx is run by, for example valgrind.
+        port: where it listens.
 
     """
 
@@ -79,9 +80,11 @@ class Server:
         events: str = "multi_accept on;",
         main: str = "",
         tool: Sequence[str] = (),
+        port: int = PORT,
     ) -> None:
         self._tool = tool
         self.workers = workers
+        self.port = port
         self._environment = {**os.environ, **(environment or {})}
         self._listen = listen
         self._events = events
@@ -102,7 +105,7 @@ class Server:
                 load_module=LOAD_MODULE,
                 prefix=self._prefix,
                 workers=self.workers,
-                port=PORT,
+                port=self.port,
                 locations=self._locations,
                 http=self._http,
                 connections=self._connections,
@@ -166,7 +169,7 @@ class Server:
 
     def url(self, path: str) -> str:
         """Return the address of a path."""
-        return f"http://127.0.0.1:{PORT}{path}"
+        return f"http://127.0.0.1:{self.port}{path}"
 
     @property
     def prefix(self) -> Path:
