@@ -230,7 +230,7 @@ configure_nginx() {
     options+=(--with-cc="${CC:-cc}"
               --with-cc-opt="-O2 -g -fstack-protector-strong -D_FORTIFY_SOURCE=2${CC_OPT:+ $CC_OPT}")
 
-    # The time of change (%Z) tells an upgraded package, whose files keep old dates.
+    # The time of change (%Z) shows an upgrade: the package's files keep their old dates.
     once "$tree/.configured" "$source $(stat -c %Z "$source/src/core/nginx.h") ${options[*]}
 $PYTHON $PYTHON_IDENTITY $(sha256sum ngx_webtorch/config*)
 $(grep '^__version__' python/webtorch/__init__.py)" \

@@ -1,4 +1,4 @@
-"""Clients that count what was acknowledged to them, and tell what failed on whose connection."""
+"""Clients that count what was acknowledged to them, and report what failed on which connection."""
 
 import random
 import selectors
@@ -24,7 +24,7 @@ class Outcome:
 
 @dataclass
 class Client:
-    """One connection, which is made anew when it was closed."""
+    """One connection, which is reopened when it was closed."""
 
     port: int
     path: str
@@ -154,6 +154,6 @@ def header(head: str, name: str) -> str:
 
 
 def is_whole(answer: bytes) -> bool:
-    """Tell whether an answer with a length is there."""
+    """Return whether an answer with a length is there."""
     head, separator, body = answer.partition(b"\r\n\r\n")
     return bool(separator) and len(body) >= int(header(head.decode(), "Content-Length") or 0)

@@ -44,13 +44,13 @@ def about(server: Server, model: str) -> tuple[int, bool]:
 
 
 def has_learned(server: Server, path: str) -> bool:
-    """Tell whether a network knows XOR."""
+    """Return whether a network has learned XOR."""
     answers = json.loads(server.post(path, json.dumps(POINTS).encode()))
     return [answer < 0 for (answer,) in answers] == [True, True, False, False]
 
 
 def every_second(disturb: Callable[[], None], done: threading.Event) -> threading.Thread:
-    """Disturb in a thread until told to end."""
+    """Disturb in a thread until `stop` is set."""
 
     def work() -> None:
         while not done.wait(1):

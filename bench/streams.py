@@ -537,7 +537,7 @@ def drift(settings: Settings) -> Row:
     details = {"back": back, "early": early, "alerts": log}
     met = told <= 500 and back <= 2000 and not early and not log
     return Row(
-        f"samples until a drift is told (accuracy back after {back})",
+        f"samples until a drift is reported (accuracy back after {back})",
         "≤ 500",
         told,
         met,

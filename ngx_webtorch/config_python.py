@@ -1,4 +1,4 @@
-"""Tell the build how to embed the interpreter that runs this file.
+"""Print how the build embeds the interpreter that runs this file.
 
 Prints shell assignments; where something is missing, prints what to do and
 fails.  Read by config (any build) and by build.sh.  With WEBTORCH_HOSTED=1 in

@@ -54,7 +54,7 @@ def output_strict(x: Float32[Tensor, "batch 2"]) -> Float32[Tensor, "batch 1"]:
 
 @webtorch.handler
 def about(request: webtorch.Request) -> dict[str, object]:
-    """Tell steps, and whether all parameters are finite."""
+    """Return the steps, and whether all parameters are finite."""
     return {
         model.name: {
             "steps": model.steps,

@@ -141,7 +141,7 @@ def running(command: list[str], **options: Any) -> Iterator[subprocess.Popen[str
 
 
 def answers(port: int) -> bool:
-    """Tell whether a worker serves: not only that the port is open."""
+    """Return whether a worker serves: not only that the port is open."""
     with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/up"):
         return True
     return False

@@ -216,7 +216,7 @@ class Peer:
 
 
 def _start_of(pid: int) -> str | None:
-    """Return the time at which a process began, which tells it from a later one of its number."""
+    """Return the time at which a process began, unlike its pid it is not reused."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except OSError:

@@ -116,7 +116,7 @@ typedef struct {
        handler, then the device that it runs on; empty: the CPU */
     char             device[WEBTORCH_DEVICE_LEN];
 
-    /* what C sets before Python describes the handler, too */
+    /* also set by C before Python describes the handler */
     uint32_t         slow;                /* webtorch_slow, ms; 0: off */
     int32_t          shadow;              /* of copies of requests alone */
     int32_t          handed;              /* another worker runs it; 0
@@ -158,7 +158,7 @@ typedef struct {
     uint32_t            nvars;            /* as in the schema; a length of
                                              WEBTORCH_NOT_SET: not set */
 
-    /* of a stream that begins or, without all of the above, continues or ends */
+    /* streams only; all of the above is set for the first call alone */
     uint32_t            next;             /* the next item of a generator */
     uint32_t            closing;
     uint32_t            place;            /* row of its states; the number of a
@@ -221,7 +221,7 @@ typedef struct {
     char      *text;
     uint64_t   text_len;
 
-    /* of variable axes; in a result those of outputs, too */
+    /* sizes of variable axes; a result also has those of its outputs */
     int64_t    sizes[WEBTORCH_MAX_AXES];
     uint32_t   choice;                    /* as in a batch's sizes */
 
@@ -367,7 +367,7 @@ typedef struct {
 } webtorch_counters_t;
 
 
-/* a block of the zone that is looked for; only Python reads the layout */
+/* key of a block lookup; only Python reads the layout */
 
 typedef struct {
     const char           *name;           /* of the model */
@@ -414,7 +414,7 @@ int ngx_webtorch_py_load(uint32_t index, const char *name, webtorch_schema_t *sc
  */
 int ngx_webtorch_py_run(uint32_t handler, uint32_t slot, uint32_t generation, uint32_t rows, webtorch_batch_t *batch);
 
-/* the same for a batch that has "watch" */
+/* as ngx_webtorch_py_run(), for a batch whose "watch" is not 0 */
 int ngx_webtorch_py_run_watched(uint32_t handler, uint32_t slot, uint32_t generation, uint32_t rows, webtorch_batch_t *batch);
 
 /* imports a balancer's policy; returns the milliseconds between its rounds */
@@ -617,7 +617,7 @@ void ngx_webtorch_block_restore(uint32_t id);
 int ngx_webtorch_saver_elect(void);
 void ngx_webtorch_saver_resign(void);
 
-/* the same for object storage, and for the rounds with other hosts */
+/* election for object storage, and for the rounds with other hosts */
 int ngx_webtorch_uploader_elect(void);
 void ngx_webtorch_uploader_resign(void);
 int ngx_webtorch_rounds_elect(void);

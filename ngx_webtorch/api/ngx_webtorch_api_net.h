@@ -23,7 +23,7 @@
 #define WEBTORCH_LOGITS       18
 #define WEBTORCH_COUNTS       66
 
-/* of the scores of a location, beside their number */
+/* bins of a location's histogram of scores; its count comes first */
 #define WEBTORCH_BINS         128
 
 

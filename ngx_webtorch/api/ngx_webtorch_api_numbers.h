@@ -44,7 +44,7 @@
 #define WEBTORCH_POLICY       3
 #define WEBTORCH_STREAM       4
 
-/* of a stream: what it has beside its function */
+/* flags of a stream: which parts it has beside its function */
 #define WEBTORCH_STREAM_OPEN  1
 #define WEBTORCH_STREAM_CLOSE 2
 #define WEBTORCH_STREAM_DONE  4
@@ -55,7 +55,7 @@
    describes the handler */
 #define WEBTORCH_STREAM_RESUME 32
 
-/* of a balancer's server: how it gets requests */
+/* state of a balancer's server */
 #define WEBTORCH_PEER_UP      0
 #define WEBTORCH_PEER_EJECTED 1           /* it has failed */
 #define WEBTORCH_PEER_OUT     2           /* ejected by an operator */
@@ -126,7 +126,7 @@
 #define WEBTORCH_OPTIMIZER    1
 #define WEBTORCH_ROUNDS       4
 
-/* what is sent to other hosts, and how their mean is applied */
+/* compression of differences, guest mode, outer optimizer of a cluster */
 #define WEBTORCH_COMPRESS_NONE  0
 #define WEBTORCH_COMPRESS_BF16  1
 #define WEBTORCH_COMPRESS_INT8  2
@@ -165,7 +165,7 @@
 /* in place of the number of a caller */
 #define WEBTORCH_HANDED       0xffffffffffffffff
 
-/* what a metric's cells are, see metrics/ */
+/* types of metrics, see metrics/ */
 #define WEBTORCH_METRIC_COUNTER    0
 #define WEBTORCH_METRIC_HISTOGRAM  1
 #define WEBTORCH_METRIC_SUM        2

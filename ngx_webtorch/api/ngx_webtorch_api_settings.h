@@ -16,7 +16,7 @@
 
 /* cdef: begin */
 
-/* what webtorch_cluster says */
+/* the parameters of webtorch_cluster */
 
 typedef struct {
     const char      *name;

@@ -41,7 +41,7 @@
 /* seconds for which a report of requests that wait counts, ever less */
 #define NGX_WEBTORCH_BALANCE_REPORTED      1.0f
 
-/* what of them counts at most, times the requests that are served at once */
+/* limit of reported requests, as a multiple of the concurrency */
 #define NGX_WEBTORCH_BALANCE_OTHERS        8.0f
 
 
@@ -78,7 +78,7 @@ void ngx_webtorch_balance_set_features(const ngx_webtorch_balance_t *b,
     const ngx_webtorch_balance_costs_t *costs, uint32_t server,
     const ngx_webtorch_balance_estimate_t *e, float *features);
 
-/* the same for a request without a key */
+/* features of a request without a key */
 void ngx_webtorch_balance_features(const ngx_webtorch_balance_t *b,
     uint32_t server, float *features, uint64_t now);
 

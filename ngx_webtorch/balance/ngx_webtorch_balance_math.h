@@ -22,7 +22,7 @@ ngx_webtorch_balance_seconds(uint64_t now, uint64_t since)
 }
 
 
-/* what is left of a share of failures, time after the last outcome */
+/* share of failures, decayed since the last outcome */
 
 static inline float
 ngx_webtorch_balance_forgive(float share, uint64_t now, uint64_t finished)

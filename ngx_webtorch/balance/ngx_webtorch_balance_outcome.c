@@ -215,7 +215,7 @@ ngx_webtorch_balance_health(ngx_webtorch_balance_t *b,
         if (probe || req->reason == NGX_WEBTORCH_BALANCE_WORST
             || req->reason == NGX_WEBTORCH_BALANCE_ONLY)
         {
-            /* a request was sent in spite of the ejection, and succeeded */
+            /* a request was sent despite the ejection, and succeeded */
             s->probe = 0;
             s->limit = NGX_WEBTORCH_BALANCE_RETURN_LIMIT;
 

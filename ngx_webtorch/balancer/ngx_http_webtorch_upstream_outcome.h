@@ -26,7 +26,7 @@ ngx_uint_t ngx_http_webtorch_upstream_is_refused(ngx_http_upstream_t *u);
 ngx_str_t *ngx_http_webtorch_upstream_find_header(ngx_list_t *headers,
     const char *name);
 
-/* of a request whose header has come */
+/* outcome of a request whose response header has been received */
 ngx_webtorch_balance_outcome_e ngx_http_webtorch_upstream_header_outcome(
     ngx_http_webtorch_upstream_peer_t *wp);
 

@@ -26,7 +26,7 @@ static ngx_int_t ngx_webtorch_balancer_init_zone(ngx_shm_zone_t *zone,
     void *data);
 
 
-/* of the configuration that this worker runs with */
+/* balancers of this worker's configuration */
 
 static ngx_webtorch_balancer_t  **ngx_webtorch_balancers;
 

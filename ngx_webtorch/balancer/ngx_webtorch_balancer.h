@@ -69,7 +69,7 @@ struct ngx_webtorch_balancer_s {
 
     uint32_t                         place;    /* of this process */
 
-    /* of this process: its requests in flight, and what updates them */
+    /* this process's requests in flight, and the handler that updates them */
     ngx_queue_t                      requests;
     ngx_uint_t                       watches;  /* calls of the handler */
     void                           (*watch)(ngx_webtorch_balancer_t *balancer);

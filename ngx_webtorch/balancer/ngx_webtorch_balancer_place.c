@@ -135,7 +135,7 @@ ngx_webtorch_balancer_place_gone(ngx_webtorch_balancer_t *balancer,
 }
 
 
-/* the pid tells apart the processes that share the last place */
+/* the pid distinguishes processes that share the last place */
 
 ngx_uint_t
 ngx_webtorch_balancer_place_learns(ngx_webtorch_balancer_t *balancer)

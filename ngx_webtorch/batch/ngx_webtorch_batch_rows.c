@@ -23,7 +23,7 @@
 #define NGX_WEBTORCH_KEPT_BATCHES    4
 
 /* bytes of inputs that a batch keeps when its last request is cancelled */
-#define NGX_WEBTORCH_KEPT_SIZE       (1024 * 1024)
+#define NGX_WEBTORCH_BATCH_KEPT_SIZE       (1024 * 1024)
 
 /* bytes of inputs that all batches of a worker keep for their next rows */
 #define NGX_WEBTORCH_MAX_KEPT        (96 * 1024 * 1024)
@@ -564,7 +564,7 @@ ngx_webtorch_batch_remove_job(ngx_webtorch_batch_t *batch, webtorch_job_t *job)
     batch->held -= held;
 
     if (api->njobs == 0
-        && api->capacity * batch->row_size > NGX_WEBTORCH_KEPT_SIZE)
+        && api->capacity * batch->row_size > NGX_WEBTORCH_BATCH_KEPT_SIZE)
     {
         ngx_webtorch_batch_free_inputs(batch);
     }

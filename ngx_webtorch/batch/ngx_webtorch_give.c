@@ -10,7 +10,7 @@
 #include "ngx_webtorch_tensor.h"
 
 
-/* ms between two looks for whether this worker exits */
+/* ms between polls for the exit of this worker */
 #define NGX_WEBTORCH_GIVE_POLL  100
 
 /* batches in which most of what was learned of a larger one is forgotten */
@@ -358,7 +358,7 @@ ngx_webtorch_give_learn(ngx_webtorch_batch_t *batch,
 
     runner = batch->runner;
 
-    /* of what had no room at least the double is needed, as a guess */
+    /* the size of results that did not fit is unknown: assume twice the slot */
 
     found = (slot->outgrown ? 2 * slot->size : slot->used) / slot->rows;
     share = __atomic_load_n(&runner->row_share, __ATOMIC_RELAXED);

@@ -58,7 +58,7 @@ void ngx_webtorch_failure_set(webtorch_failure_t *failure, const char *code,
 /* free(), for replies and shared memory */
 void ngx_webtorch_free(void *p);
 
-/* the owner is told when the job is freed */
+/* the owner is notified when the job is freed */
 static ngx_inline void
 ngx_webtorch_job_own(webtorch_job_t *job, ngx_webtorch_job_owner_t *owner)
 {

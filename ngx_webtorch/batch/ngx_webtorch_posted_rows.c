@@ -109,7 +109,7 @@ ngx_webtorch_posted_handler(void)
         ngx_webtorch_posted_accept(added);
     }
 
-    /* what is cancelled before it is added is so in the next iteration */
+    /* rows cancelled before they are added are handled in the next iteration */
 
     ngx_queue_init(&cancelled);
 

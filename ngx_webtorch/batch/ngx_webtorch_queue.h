@@ -15,7 +15,7 @@
 #include <ngx_core.h>
 
 
-/* what one request holds; one thread at a time changes it */
+/* bytes held by one request; changed by one thread at a time */
 
 typedef struct {
     size_t       limit;                   /* queue_size= of its handler */
@@ -38,10 +38,10 @@ ngx_uint_t ngx_webtorch_queue_fits(ngx_webtorch_account_t *account,
 /* adds bytes that are there already, however many there are */
 void ngx_webtorch_queue_hold(ngx_webtorch_account_t *account, size_t size);
 
-/* of the bytes that a request holds; called in any thread */
+/* releases bytes that a request holds; called in any thread */
 void ngx_webtorch_queue_release(ngx_webtorch_account_t *account, size_t size);
 
-/* the same for bytes that no request holds, for example those of batches */
+/* add and subtract bytes that no request holds, such as those of batches */
 void ngx_webtorch_queue_add(size_t size);
 void ngx_webtorch_queue_sub(size_t size);
 

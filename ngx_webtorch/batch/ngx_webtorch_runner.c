@@ -463,7 +463,7 @@ ngx_webtorch_runner_run_ready(ngx_webtorch_runner_t *runner)
 {
     ngx_webtorch_fifo_t    done;
     ngx_webtorch_batch_t  *batch;
-    ngx_webtorch_place_e   place;
+    ngx_webtorch_runner_place_e   place;
 
     ngx_webtorch_fifo_init(&done);
 
@@ -477,14 +477,14 @@ ngx_webtorch_runner_run_ready(ngx_webtorch_runner_t *runner)
 
         place = ngx_webtorch_runner_get_place(runner, batch);
 
-        if (place == NGX_WEBTORCH_PLACE_LATER) {
+        if (place == NGX_WEBTORCH_RUNNER_LATER) {
             ngx_webtorch_runner_reopen(runner);
             ngx_webtorch_runner_thread_set_spread(runner);
             ngx_webtorch_batch_set_timeout(runner);
             break;
         }
 
-        if (place == NGX_WEBTORCH_PLACE_LOOP
+        if (place == NGX_WEBTORCH_RUNNER_LOOP
             && ngx_webtorch_runner_spent(runner) >= NGX_WEBTORCH_INLINE_LIMIT)
         {
             /* a worker that shuts down gracefully waits for timers */
@@ -495,7 +495,7 @@ ngx_webtorch_runner_run_ready(ngx_webtorch_runner_t *runner)
 
         (void) ngx_webtorch_fifo_get(&runner->ready);
 
-        if (place == NGX_WEBTORCH_PLACE_THREAD) {
+        if (place == NGX_WEBTORCH_RUNNER_THREAD) {
             ngx_webtorch_runner_thread_submit(runner, batch);
             continue;
         }

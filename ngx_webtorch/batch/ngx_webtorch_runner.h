@@ -29,7 +29,7 @@ ngx_uint_t ngx_webtorch_runner_full(ngx_webtorch_runner_t *runner, size_t held);
 ngx_int_t ngx_webtorch_runner_reserve(ngx_webtorch_runner_t *runner,
     const ngx_webtorch_layout_t *layout, ngx_webtorch_sink_t *sink);
 
-/* the same, and copies rows and text there; strings begin at from->at */
+/* reserves and copies rows and text; strings begin at from->at */
 ngx_int_t ngx_webtorch_runner_copy(ngx_webtorch_runner_t *runner,
     const ngx_webtorch_layout_t *layout, const ngx_webtorch_sink_t *from);
 

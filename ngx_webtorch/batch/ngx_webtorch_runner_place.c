@@ -28,18 +28,18 @@ static ngx_uint_t ngx_webtorch_runner_threads_busy(
  * long as a short call takes.
  */
 
-ngx_webtorch_place_e
+ngx_webtorch_runner_place_e
 ngx_webtorch_runner_get_place(ngx_webtorch_runner_t *runner,
     ngx_webtorch_batch_t *batch)
 {
     ngx_webtorch_batch_set_weight(batch);
 
     if (runner->handler->schema.coroutine) {
-        return NGX_WEBTORCH_PLACE_THREAD;
+        return NGX_WEBTORCH_RUNNER_THREAD;
     }
 
     if (runner->handler->mode == NGX_WEBTORCH_MODE_INLINE) {
-        return NGX_WEBTORCH_PLACE_LOOP;
+        return NGX_WEBTORCH_RUNNER_LOOP;
     }
 
     if (runner->handler->mode == NGX_WEBTORCH_MODE_THREAD
@@ -49,21 +49,21 @@ ngx_webtorch_runner_get_place(ngx_webtorch_runner_t *runner,
         || ngx_webtorch_python_learning()
         || ngx_webtorch_runner_threads_busy(runner))
     {
-        return NGX_WEBTORCH_PLACE_THREAD;
+        return NGX_WEBTORCH_RUNNER_THREAD;
     }
 
     if (runner->handler->schema.kind == WEBTORCH_HANDLER) {
 
         if (!ngx_webtorch_callers_compute()) {
-            return NGX_WEBTORCH_PLACE_LOOP;
+            return NGX_WEBTORCH_RUNNER_LOOP;
         }
 
         return (runner->nthreaded && !runner->overdue)
-                   ? NGX_WEBTORCH_PLACE_LATER : NGX_WEBTORCH_PLACE_THREAD;
+                   ? NGX_WEBTORCH_RUNNER_LATER : NGX_WEBTORCH_RUNNER_THREAD;
     }
 
-    return runner->nthreaded ? NGX_WEBTORCH_PLACE_LATER
-                             : NGX_WEBTORCH_PLACE_LOOP;
+    return runner->nthreaded ? NGX_WEBTORCH_RUNNER_LATER
+                             : NGX_WEBTORCH_RUNNER_LOOP;
 }
 
 

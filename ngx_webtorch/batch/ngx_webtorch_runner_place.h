@@ -22,13 +22,13 @@
 
 
 typedef enum {
-    NGX_WEBTORCH_PLACE_LOOP = 0,
-    NGX_WEBTORCH_PLACE_THREAD,
-    NGX_WEBTORCH_PLACE_LATER              /* in the loop, soon */
-} ngx_webtorch_place_e;
+    NGX_WEBTORCH_RUNNER_LOOP = 0,
+    NGX_WEBTORCH_RUNNER_THREAD,
+    NGX_WEBTORCH_RUNNER_LATER              /* in the loop, soon */
+} ngx_webtorch_runner_place_e;
 
 
-ngx_webtorch_place_e ngx_webtorch_runner_get_place(
+ngx_webtorch_runner_place_e ngx_webtorch_runner_get_place(
     ngx_webtorch_runner_t *runner, ngx_webtorch_batch_t *batch);
 
 /* whether a request may wait for a call in the event loop */

@@ -16,7 +16,7 @@
 
 
 /* seconds that a worker which exits waits for a running handler */
-#define NGX_WEBTORCH_EXIT_TIMEOUT   1
+#define NGX_WEBTORCH_RUNNER_EXIT_TIMEOUT   1
 
 /* ms after which a call that runs is slow, see NGX_WEBTORCH_INLINE_LIMIT */
 #define NGX_WEBTORCH_SPREAD         1
@@ -129,7 +129,7 @@ ngx_webtorch_runner_thread_init(ngx_webtorch_runner_t *runner,
                             ngx_webtorch_runner_thread_spread_handler,
                             runner, cycle->log);
 
-    /* what waits for it has a timeout, which is not cancelable */
+    /* the waiters' timeout is not cancelable, so the worker waits for them */
     runner->spread.event.cancelable = 1;
 
     return NGX_OK;
@@ -307,7 +307,7 @@ ngx_webtorch_runner_thread_stop(ngx_webtorch_runner_t *runner)
 
     (void) pthread_cond_broadcast(&runner->cond);
 
-    timeout = NGX_WEBTORCH_EXIT_TIMEOUT;
+    timeout = NGX_WEBTORCH_RUNNER_EXIT_TIMEOUT;
 
     for (i = 0; i < runner->ncallers; i++) {
         if (ngx_webtorch_thread_join(runner->callers[i].thread, timeout)

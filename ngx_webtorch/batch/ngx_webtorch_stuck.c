@@ -386,7 +386,7 @@ ngx_webtorch_stuck_handler(void)
 }
 
 
-/* what the call has not begun with can be sent again, to another worker */
+/* requests not yet passed to the call can be retried at another worker */
 
 static void
 ngx_webtorch_stuck_refuse_waiters(ngx_webtorch_runner_t *runner)

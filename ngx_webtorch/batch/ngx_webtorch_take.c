@@ -12,7 +12,7 @@
 #include "ngx_webtorch_timer.h"
 
 
-/* ms between two looks for whether other workers have exited */
+/* ms between polls for the exit of other workers */
 #define NGX_WEBTORCH_TAKE_POLL  100
 
 /* ms that an owner which leaves by itself serves its clients and others */
@@ -214,7 +214,7 @@ ngx_webtorch_take_leave(ngx_event_t *ev)
         __atomic_store_n(&take->refuse, 1, __ATOMIC_SEQ_CST);
         ngx_webtorch_take_serve();
 
-        /* what the thread took before it has seen that is counted */
+        /* batches that the thread took before it saw the flag are in nheld */
 
         if (__atomic_load_n(&take->nheld, __ATOMIC_SEQ_CST) == 0) {
             return;

@@ -135,7 +135,7 @@ ngx_webtorch_taken_result(ngx_webtorch_taken_t *taken,
 }
 
 
-/* what a call that hangs has not begun with can be sent again */
+/* requests not yet passed to a hung call can be retried */
 
 static void
 ngx_webtorch_taken_set_not_done(ngx_webtorch_taken_t *taken,

@@ -15,7 +15,7 @@
 #include "ngx_webtorch_api.h"
 
 
-/* of a process */
+/* versions that requests of a process can choose */
 #define NGX_WEBTORCH_MAX_CHOICES  256
 
 

@@ -6,7 +6,7 @@ static void ngx_webtorch_exit_handler(void);
 static void ngx_webtorch_exit_tools(void);
 
 
-/* what tools do in a destructor; NULL if the process has none of them */
+/* destructor hooks of coverage and leak tools; NULL without the tool */
 
 void __gcov_dump(void) __attribute__((weak));
 int __llvm_profile_write_file(void) __attribute__((weak));

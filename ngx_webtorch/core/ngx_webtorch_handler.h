@@ -92,7 +92,7 @@ struct ngx_webtorch_handler_s {
     ngx_webtorch_handler_t *shadowed;     /* of which it gets copies; NULL: it
                                              is no shadow */
 
-    /* of a stream */
+    /* streams only */
     const ngx_str_t        *stream_option;    /* the last one that was set, or
                                              NULL */
     ngx_uint_t              max_streams;  /* in a worker */
@@ -160,7 +160,7 @@ ngx_webtorch_handler_t *ngx_webtorch_handler_add(ngx_conf_t *cf,
 /* sets the defaults of all options */
 void ngx_webtorch_handler_init(ngx_webtorch_handler_t *handler);
 
-/* those that open and close streams, when the schemas of all are known */
+/* adds handlers that open and close streams, once the schemas are set */
 ngx_int_t ngx_webtorch_handlers_add_lives(ngx_cycle_t *cycle,
     ngx_array_t *handlers);
 

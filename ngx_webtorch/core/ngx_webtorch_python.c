@@ -9,7 +9,7 @@
 #include <sys/resource.h>
 
 
-/* between looks for whether other batches still run, in microseconds */
+/* interval of polls for other running batches, microseconds */
 #define NGX_WEBTORCH_SWAP_WAIT  500
 
 /* microseconds that replaced models wait for functions of requests to return */
@@ -22,7 +22,7 @@ static long ngx_webtorch_python_waits(void);
 static void ngx_webtorch_python_refresh_models(ngx_uint_t wait);
 
 
-/* of this process: kept over reloads, the module is linked with -z nodelete */
+/* survive reloads, as the module is linked with -z nodelete */
 
 static ngx_atomic_t     ngx_webtorch_python_nlearning;
 static ngx_uint_t     (*ngx_webtorch_python_models_replaced)(void);
@@ -252,7 +252,7 @@ ngx_webtorch_python_waits(void)
  * Models that were replaced are taken while no batch runs in this process, so
  * that each batch has the old or the new ones.  The event loop does not wait:
  * what it runs beside a thread has the old ones yet.  Functions of requests may
- * take long, and nobody waits for them: there are the old models while some
+ * take long, and no batch waits for them: there are the old models while some
  * run, for two seconds at most.
  */
 
@@ -287,7 +287,7 @@ ngx_webtorch_python_refresh_models(ngx_uint_t wait)
             }
         }
 
-        /* what another thread has begun takes less than a millisecond */
+        /* a refresh by another thread takes less than a millisecond */
 
         if (!wait && ngx_webtorch_python_refreshing == 0) {
             return;

@@ -79,7 +79,7 @@ ngx_int_t ngx_webtorch_python_refresh(void);
 /* whether a thread runs a policy's round */
 ngx_uint_t ngx_webtorch_python_learning(void);
 
-/* a policy's round; NGX_ERROR: it has failed, and has told why */
+/* a policy's round; NGX_ERROR: it failed, and the reason is logged */
 ngx_int_t ngx_webtorch_python_learn(ngx_webtorch_handler_t *policy,
     ngx_uint_t balancer);
 

@@ -38,7 +38,7 @@ static ngx_int_t ngx_webtorch_python_set_path(ngx_array_t *path);
 static ngx_int_t ngx_webtorch_python_error(const char *what, char *error);
 
 
-/* of this process: kept over reloads, the module is linked with -z nodelete */
+/* survive reloads, as the module is linked with -z nodelete */
 
 static char            *ngx_webtorch_python_path;
 static char            *ngx_webtorch_python_host_path;
@@ -357,7 +357,7 @@ ngx_webtorch_python_child(ngx_webtorch_conf_t *conf, char *error)
     }
 
     if (rc == NGX_OK) {
-        /* what is short enough for the event loop is not worth a pool's wake-up */
+        /* calls in the event loop are too short for PyTorch's thread pool */
         ngx_webtorch_py_thread(1);
     }
 

@@ -3,7 +3,7 @@
 
 
 /* bytes; each arena keeps twice as many at its end */
-#define NGX_WEBTORCH_KEPT_SIZE  (8 * 1024 * 1024)
+#define NGX_WEBTORCH_RESIDENT_KEPT_SIZE  (8 * 1024 * 1024)
 
 
 static ngx_uint_t  ngx_webtorch_resident_logged;
@@ -19,7 +19,7 @@ ngx_webtorch_resident_keep(void)
 {
     void *volatile  p;
 
-    p = malloc(NGX_WEBTORCH_KEPT_SIZE);
+    p = malloc(NGX_WEBTORCH_RESIDENT_KEPT_SIZE);
     free(p);
 }
 

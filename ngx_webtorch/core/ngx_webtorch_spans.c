@@ -4,7 +4,7 @@
 #include <pthread.h>
 
 
-/* of this process, under the mutex */
+/* spans of this process; protected by the mutex */
 
 typedef struct {
     pthread_mutex_t        mutex;

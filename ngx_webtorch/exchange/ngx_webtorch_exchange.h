@@ -21,7 +21,7 @@
 typedef struct ngx_webtorch_exchange_s  ngx_webtorch_exchange_t;
 
 
-/* of a request, and of its answer; data NULL: there is no such header */
+/* request and response headers; data NULL: the header is absent */
 
 typedef struct {
     webtorch_str_t   content_type;

@@ -10,7 +10,7 @@
 #define NGX_WEBTORCH_CLASSES          16  /* classes of characters */
 
 
-/* those columns of request that are needed elsewhere */
+/* columns of "request" that other files use */
 
 typedef enum {
     NGX_WEBTORCH_REQUEST_HTTP = 6,

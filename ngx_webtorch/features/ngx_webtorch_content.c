@@ -1,5 +1,5 @@
 
-/* What a body or a part is: by its type, and by a look at it. */
+/* The format of a body or a part, by its type and by its first bytes. */
 
 #include "ngx_webtorch_content.h"
 #include "ngx_webtorch_charset.h"
@@ -198,7 +198,7 @@ ngx_webtorch_content_is_binary(const unsigned char *p, size_t len)
         return 1;
     }
 
-    /* a quarter of the bytes are no text at all */
+    /* a quarter of the bytes are not text */
 
     for (i = 0, bad = 0; i < n; i++) {
         bad += (p[i] < ' ' && !ngx_webtorch_charset_blank(p[i]))

@@ -6,7 +6,7 @@
 #include "ngx_webtorch_fields.h"
 
 
-/* bytes that are looked at to tell text from others */
+/* bytes of a body that are checked for text */
 #define NGX_WEBTORCH_BODY_LOOK  1024
 
 
@@ -29,7 +29,7 @@ ngx_webtorch_type_e ngx_webtorch_content_type(
 /* by the bytes, of which there is one at least */
 ngx_webtorch_type_e ngx_webtorch_content_look(const ngx_webtorch_part_t *body);
 
-/* pictures, archives, tensors and other bytes that are no text */
+/* images, archives, tensors and other bytes that are not text */
 int ngx_webtorch_content_is_binary(const unsigned char *p, size_t len);
 
 /* a format of these by its first bytes, which are letters for some of them */

@@ -26,7 +26,7 @@
 /* a longer one may be a piece, which ends within a group or an escape */
 #define NGX_WEBTORCH_LONG_BASE64  1024
 
-/* bytes of base64 that is opaque if it is no text */
+/* bytes of base64 that is opaque unless it is text */
 #define NGX_WEBTORCH_MIN_OPAQUE   40
 
 #define NGX_WEBTORCH_MAX_ENTITY   10
@@ -76,7 +76,7 @@ ngx_webtorch_decoding_format(unsigned char *p, size_t len,
 {
     uint32_t  usual;
 
-    /* what a format asks for is not worth a bit, but odd uses of it are */
+    /* only escapes that the format does not require set a bit */
 
     switch (coding) {
 

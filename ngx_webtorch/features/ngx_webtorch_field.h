@@ -40,7 +40,7 @@ typedef enum {
     NGX_WEBTORCH_PLACE_XML,
     NGX_WEBTORCH_PLACE_GRAPHQL,
     NGX_WEBTORCH_PLACE_TEXT               /* a body of no known format */
-} ngx_webtorch_place_e;
+} ngx_webtorch_field_place_e;
 
 #define NGX_WEBTORCH_PLACES         (NGX_WEBTORCH_PLACE_TEXT + 1)
 
@@ -61,20 +61,20 @@ typedef enum {
 #define NGX_WEBTORCH_DECODED_BITS      11
 
 
-/* what a value is */
+/* kind of a value */
 
-#define NGX_WEBTORCH_FIELD_KEY         0x0001    /* a name, told as a value */
+#define NGX_WEBTORCH_FIELD_KEY         0x0001    /* a name, read as a value */
 #define NGX_WEBTORCH_FIELD_FILENAME    0x0002
 #define NGX_WEBTORCH_FIELD_MORE        0x0004    /* a piece but the first */
 #define NGX_WEBTORCH_FIELD_OPAQUE      0x0008    /* base64 of no text */
-#define NGX_WEBTORCH_FIELD_BINARY      0x0010    /* bytes that are no text */
+#define NGX_WEBTORCH_FIELD_BINARY      0x0010    /* bytes that are not text */
 #define NGX_WEBTORCH_FIELD_MARKUP      0x0020    /* declaration or comment */
 #define NGX_WEBTORCH_FIELD_SYNTAX      0x0040    /* around other fields */
 #define NGX_WEBTORCH_FIELD_NULL        0x0080    /* it has null bytes */
 #define NGX_WEBTORCH_FIELD_BITS        8
 
 
-/* what is unusual in a request as a whole */
+/* anomalies of a request as a whole */
 
 #define NGX_WEBTORCH_ODD_TYPE          0x0001    /* not what the type says */
 #define NGX_WEBTORCH_ODD_SYNTAX        0x0002    /* of JSON, XML, multipart */
@@ -94,7 +94,7 @@ typedef enum {
 
 
 typedef struct {
-    ngx_webtorch_place_e  place;
+    ngx_webtorch_field_place_e  place;
     uint32_t              decoded;
     uint32_t              flags;
     const char           *name;           /* without a terminating zero */

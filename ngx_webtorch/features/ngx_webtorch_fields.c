@@ -53,7 +53,7 @@ ngx_webtorch_fields_value(ngx_webtorch_fields_t *fields,
 
 void
 ngx_webtorch_fields_plain(ngx_webtorch_fields_t *fields,
-    ngx_webtorch_place_e place, uint32_t flags, const unsigned char *data,
+    ngx_webtorch_field_place_e place, uint32_t flags, const unsigned char *data,
     size_t len)
 {
     ngx_webtorch_raw_t  raw;
@@ -151,7 +151,7 @@ ngx_webtorch_fields_number(const unsigned char *p, size_t len)
 
 void
 ngx_webtorch_fields_key(ngx_webtorch_fields_t *fields,
-    ngx_webtorch_place_e place, ngx_webtorch_coding_e coding,
+    ngx_webtorch_field_place_e place, ngx_webtorch_coding_e coding,
     const unsigned char *data, size_t len)
 {
     size_t              i;

@@ -35,7 +35,7 @@ struct ngx_webtorch_fields_s {
     uint32_t               count;         /* of fields */
     uint32_t               numbers;       /* values that are no fields */
     uint32_t               nested;
-    uint32_t               binary;        /* the body is no text, and unread */
+    uint32_t               binary;        /* the body is not text; unread */
     uint32_t               json_lens;     /* headers that have set this: */
     size_t                 json_len;      /* of a body that goes on with tensors;
                                              0: none */
@@ -52,7 +52,7 @@ struct ngx_webtorch_fields_s {
 /* a value as it is in the request */
 
 typedef struct {
-    ngx_webtorch_place_e   place;
+    ngx_webtorch_field_place_e   place;
     ngx_webtorch_coding_e  coding;
     uint32_t               flags;
     const unsigned char   *data;
@@ -86,12 +86,12 @@ void ngx_webtorch_fields_value(ngx_webtorch_fields_t *fields,
 
 /* a value without a coding */
 void ngx_webtorch_fields_plain(ngx_webtorch_fields_t *fields,
-    ngx_webtorch_place_e place, uint32_t flags, const unsigned char *data,
+    ngx_webtorch_field_place_e place, uint32_t flags, const unsigned char *data,
     size_t len);
 
 /* a name; calls the handler only if it is no usual one */
 void ngx_webtorch_fields_key(ngx_webtorch_fields_t *fields,
-    ngx_webtorch_place_e place, ngx_webtorch_coding_e coding,
+    ngx_webtorch_field_place_e place, ngx_webtorch_coding_e coding,
     const unsigned char *data, size_t len);
 
 /* the value of the current name, which may be the charset of a form */
@@ -113,14 +113,14 @@ ngx_webtorch_fields_leave(ngx_webtorch_fields_t *fields, size_t len)
 
 /* parameters: "name=value", with "&" between */
 void ngx_webtorch_fields_form(ngx_webtorch_fields_t *fields,
-    ngx_webtorch_place_e place, const unsigned char *data, size_t len);
+    ngx_webtorch_field_place_e place, const unsigned char *data, size_t len);
 
 /*
  * The same of what looks like no text: only what has a usual name is read, as a
  * file that is sent as a form has a "&" somewhere.
  */
 void ngx_webtorch_fields_form_bytes(ngx_webtorch_fields_t *fields,
-    ngx_webtorch_place_e place, const unsigned char *data, size_t len);
+    ngx_webtorch_field_place_e place, const unsigned char *data, size_t len);
 
 
 #endif /* _NGX_WEBTORCH_FIELDS_H_INCLUDED_ */

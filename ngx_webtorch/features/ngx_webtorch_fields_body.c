@@ -94,7 +94,7 @@ ngx_webtorch_fields_body(ngx_webtorch_fields_t *fields,
         fields->odd |= NGX_WEBTORCH_ODD_TYPE;
     }
 
-    /* what it is counts, as applications often do not ask for the type */
+    /* the detected format decides: applications often ignore the type */
 
     switch (seen) {
 
@@ -120,7 +120,7 @@ ngx_webtorch_fields_body(ngx_webtorch_fields_t *fields,
 
     case NGX_WEBTORCH_TYPE_BINARY:
 
-        /* a parser of forms reads bytes that are no text, too */
+        /* form parsers also read bytes that are not text */
 
         if (told == NGX_WEBTORCH_TYPE_FORM) {
             ngx_webtorch_fields_form_bytes(fields, NGX_WEBTORCH_PLACE_FORM, p,
@@ -287,7 +287,7 @@ ngx_webtorch_body_inflate(ngx_webtorch_fields_t *fields, int bits,
         fields->odd |= NGX_WEBTORCH_ODD_END;
     }
 
-    /* what is there is read in any case */
+    /* a truncated body is read up to its end */
 
     return body->len != 0;
 }

@@ -15,7 +15,7 @@ static int ngx_webtorch_form_is_plain(const unsigned char *p, size_t len);
 static int ngx_webtorch_form_is_named(const unsigned char *p,
     const unsigned char *last);
 static void ngx_webtorch_form_parameter(ngx_webtorch_fields_t *fields,
-    ngx_webtorch_place_e place, const unsigned char *p,
+    ngx_webtorch_field_place_e place, const unsigned char *p,
     const unsigned char *last);
 
 
@@ -112,7 +112,7 @@ ngx_webtorch_fields_query(ngx_webtorch_fields_t *fields,
 
 void
 ngx_webtorch_fields_form(ngx_webtorch_fields_t *fields,
-    ngx_webtorch_place_e place, const unsigned char *p, size_t len)
+    ngx_webtorch_field_place_e place, const unsigned char *p, size_t len)
 {
     const unsigned char  *last, *end;
 
@@ -131,7 +131,7 @@ ngx_webtorch_fields_form(ngx_webtorch_fields_t *fields,
 
 void
 ngx_webtorch_fields_form_bytes(ngx_webtorch_fields_t *fields,
-    ngx_webtorch_place_e place, const unsigned char *p, size_t len)
+    ngx_webtorch_field_place_e place, const unsigned char *p, size_t len)
 {
     const unsigned char  *last, *end;
 
@@ -165,7 +165,7 @@ ngx_webtorch_form_is_named(const unsigned char *p, const unsigned char *last)
 
 static void
 ngx_webtorch_form_parameter(ngx_webtorch_fields_t *fields,
-    ngx_webtorch_place_e place, const unsigned char *p,
+    ngx_webtorch_field_place_e place, const unsigned char *p,
     const unsigned char *last)
 {
     size_t                name, n;

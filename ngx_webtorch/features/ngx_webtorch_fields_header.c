@@ -11,7 +11,7 @@
 #define NGX_WEBTORCH_MAX_BASIC   1024
 #define NGX_WEBTORCH_MAX_HEADER  64
 
-/* of a length in a header */
+/* digits of a length in a header */
 #define NGX_WEBTORCH_MAX_DIGITS  10
 
 

@@ -11,7 +11,7 @@
 /* bytes of a bare word that can be "true", "null", "NaN" or a number */
 #define NGX_WEBTORCH_JSON_WORD  32
 
-/* bytes after a document that are looked at */
+/* bytes after a document that are checked */
 #define NGX_WEBTORCH_JSON_LOOK  64
 
 
@@ -25,7 +25,7 @@ typedef enum {
 
 typedef struct {
     ngx_webtorch_fields_t      *fields;
-    ngx_webtorch_place_e        place;
+    ngx_webtorch_field_place_e        place;
     const unsigned char        *begin;
     const unsigned char        *p;
     const unsigned char        *last;
@@ -54,7 +54,7 @@ static void ngx_webtorch_json_after(ngx_webtorch_json_t *json);
 
 void
 ngx_webtorch_fields_json(ngx_webtorch_fields_t *fields,
-    ngx_webtorch_place_e place, const unsigned char *data, size_t len)
+    ngx_webtorch_field_place_e place, const unsigned char *data, size_t len)
 {
     size_t               name;
     ngx_webtorch_json_t  json;

@@ -12,7 +12,7 @@
  * unusual key is one, and numbers are none.
  */
 void ngx_webtorch_fields_json(ngx_webtorch_fields_t *fields,
-    ngx_webtorch_place_e place, const unsigned char *data, size_t len);
+    ngx_webtorch_field_place_e place, const unsigned char *data, size_t len);
 
 /* whether it is one value of JSON by its grammar, less deep than the bound */
 int ngx_webtorch_json_is_valid(const unsigned char *data, size_t len);

@@ -121,7 +121,7 @@ ngx_webtorch_fields_multipart(ngx_webtorch_fields_t *fields,
 }
 
 
-/* of the type, or of the first line if the type has none or another one */
+/* sets the boundary of the type, or that of the first line if they differ */
 
 static void
 ngx_webtorch_multipart_boundary(ngx_webtorch_multipart_t *multipart,

@@ -300,7 +300,7 @@ ngx_webtorch_xml_attribute(ngx_webtorch_xml_t *xml)
     p = ngx_webtorch_xml_name(name, xml->last);
 
     if (p == name) {
-        /* what is no name: up to the end of the tag */
+        /* an invalid name: the rest of the tag is a field */
 
         end = memchr(p, '>', (size_t) (xml->last - p));
         end = end ? end : xml->last;

@@ -11,7 +11,7 @@
 #define NGX_WEBTORCH_LEARNED_PROBES   8
 #define NGX_WEBTORCH_LEARNED_MIX      0x9e3779b97f4a7c15ULL
 
-/* of the counts of a field */
+/* offsets in the counts of a field */
 #define NGX_WEBTORCH_LEARNED_LENGTH   (1 + WEBTORCH_ALPHABET)
 #define NGX_WEBTORCH_LEARNED_LOGIT    (NGX_WEBTORCH_LEARNED_LENGTH            \
                                        + WEBTORCH_LENGTHS)

@@ -18,7 +18,7 @@
 #define NGX_WEBTORCH_LEARNED_MARKS  8192
 
 
-/* what operators have marked, as it is looked up for each window */
+/* operators' marks, indexed for lookups by window */
 
 typedef struct {
     int64_t   holders[NGX_WEBTORCH_LEARNED_MARKS];   /* fields that may hold more;

@@ -48,7 +48,7 @@ typedef struct {
 } ngx_webtorch_memo_t;
 
 
-/* the key that is looked for, or is added after that */
+/* the key of a lookup, or of the entry to add */
 
 typedef struct {
     uint32_t        len;                  /* 0: none, or it was too long */
@@ -62,7 +62,7 @@ void ngx_webtorch_memo_init(ngx_webtorch_memo_t *memo, uint64_t seed);
 
 void ngx_webtorch_memo_clear(ngx_webtorch_memo_t *memo);
 
-/* begins a key with a number, which tells kinds of keys apart */
+/* begins a key with the number of its kind */
 void ngx_webtorch_memo_begin(ngx_webtorch_memo_key_t *key, uint32_t kind);
 
 /* adds a part with its length */

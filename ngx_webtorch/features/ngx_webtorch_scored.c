@@ -20,7 +20,7 @@
 #define NGX_WEBTORCH_SCORED_HEADERS  0x700
 
 
-/* what was before a part, which may change more than the windows */
+/* state before a part is read */
 
 typedef struct {
     uint32_t  nwindows;
@@ -268,7 +268,7 @@ ngx_webtorch_scored_end(ngx_webtorch_scored_t *scored,
 }
 
 
-/* what was read since the window with the index first */
+/* keeps the windows from index "first" on in the memo */
 
 static void
 ngx_webtorch_scored_keep(ngx_webtorch_scored_t *scored,

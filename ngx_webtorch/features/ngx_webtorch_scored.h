@@ -38,7 +38,7 @@ typedef struct {
 } ngx_webtorch_scored_window_t;
 
 
-/* what a part or a field adds to a request, as it is in the memo */
+/* memo entry: the windows that a part or a field adds to a request */
 
 #define NGX_WEBTORCH_SCORED_KEPT     255
 
@@ -81,7 +81,7 @@ typedef struct {
     ngx_webtorch_memo_key_t         headers_key;
     ngx_webtorch_scored_kept_t      kept;
 
-    /* of one field */
+    /* windows of one field */
     ngx_webtorch_windows_t          windows;
     int32_t                         numbers[NGX_WEBTORCH_MAX_NUMBERS];
     int32_t                         rows[NGX_WEBTORCH_MAX_NUMBERS];
@@ -90,7 +90,7 @@ typedef struct {
 } ngx_webtorch_scored_t;
 
 
-/* what the score depends on beside the request */
+/* inputs of the score other than the request */
 
 typedef struct {
     const webtorch_learned_t            *learned;  /* NULL: no tables of a

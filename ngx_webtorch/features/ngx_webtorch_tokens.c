@@ -13,11 +13,11 @@
 #define NGX_WEBTORCH_POSITIVE        0x7fffffffU
 
 /* shapes of tokens; punctuation has its byte and the number of repetitions */
-#define NGX_WEBTORCH_SHAPE_LETTERS   0x100
-#define NGX_WEBTORCH_SHAPE_DIGITS    0x101
-#define NGX_WEBTORCH_SHAPE_END       0x102
-#define NGX_WEBTORCH_SHAPE_REPEATED  0x200
-#define NGX_WEBTORCH_MAX_REPEATED    3
+#define NGX_WEBTORCH_TOKENS_SHAPE_LETTERS   0x100
+#define NGX_WEBTORCH_TOKENS_SHAPE_DIGITS    0x101
+#define NGX_WEBTORCH_TOKENS_SHAPE_END       0x102
+#define NGX_WEBTORCH_TOKENS_SHAPE_REPEATED  0x200
+#define NGX_WEBTORCH_TOKENS_MAX_REPEATED    3
 
 /* classes of bytes; any other byte is a class of its own */
 #define NGX_WEBTORCH_LETTERS         'a'
@@ -238,20 +238,20 @@ ngx_webtorch_cut_segment(ngx_webtorch_cutter_t *cutter, uint32_t name,
         switch (class) {
 
         case NGX_WEBTORCH_LETTERS:
-            shape = NGX_WEBTORCH_SHAPE_LETTERS;
+            shape = NGX_WEBTORCH_TOKENS_SHAPE_LETTERS;
             word = ngx_webtorch_token_hash(token, p);
             break;
 
         case NGX_WEBTORCH_DIGITS:
-            shape = NGX_WEBTORCH_SHAPE_DIGITS;
+            shape = NGX_WEBTORCH_TOKENS_SHAPE_DIGITS;
             word = shape;
             break;
 
         default:
-            shape = class + NGX_WEBTORCH_SHAPE_REPEATED
-                            * (p - token < NGX_WEBTORCH_MAX_REPEATED
+            shape = class + NGX_WEBTORCH_TOKENS_SHAPE_REPEATED
+                            * (p - token < NGX_WEBTORCH_TOKENS_MAX_REPEATED
                                ? (uint32_t) (p - token)
-                               : NGX_WEBTORCH_MAX_REPEATED);
+                               : NGX_WEBTORCH_TOKENS_MAX_REPEATED);
             word = shape;
             break;
         }
@@ -259,8 +259,8 @@ ngx_webtorch_cut_segment(ngx_webtorch_cutter_t *cutter, uint32_t name,
         ngx_webtorch_cut_token(cutter, word, shape);
     }
 
-    ngx_webtorch_cut_token(cutter, NGX_WEBTORCH_SHAPE_END,
-                           NGX_WEBTORCH_SHAPE_END);
+    ngx_webtorch_cut_token(cutter, NGX_WEBTORCH_TOKENS_SHAPE_END,
+                           NGX_WEBTORCH_TOKENS_SHAPE_END);
 
     parameters = cutter->tokens->parameters;
 

@@ -32,7 +32,7 @@ typedef struct {
 } ngx_webtorch_address_t;
 
 
-/* of each byte; "_", "+", "~", "^" and "`" are of no account */
+/* character kind of each byte; "_", "+", "~", "^" and "`" have none */
 
 #define NGX_WEBTORCH_SIGN(n)  (1U << (NGX_WEBTORCH_ALPHABET_SIGNS + (n)))
 

@@ -7,15 +7,15 @@
 #include <string.h>
 
 
-#define NGX_WEBTORCH_SHAPE_LETTERS   256
-#define NGX_WEBTORCH_SHAPE_DIGITS    257
-#define NGX_WEBTORCH_SHAPE_MIXED     258
-#define NGX_WEBTORCH_SHAPE_HIGH      259
-#define NGX_WEBTORCH_SHAPE_END       260
+#define NGX_WEBTORCH_WINDOW_SHAPE_LETTERS   256
+#define NGX_WEBTORCH_WINDOW_SHAPE_DIGITS    257
+#define NGX_WEBTORCH_WINDOW_SHAPE_MIXED     258
+#define NGX_WEBTORCH_WINDOW_SHAPE_HIGH      259
+#define NGX_WEBTORCH_WINDOW_SHAPE_END       260
 
 /* added to the byte for each repetition */
-#define NGX_WEBTORCH_SHAPE_REPEATED  512
-#define NGX_WEBTORCH_MAX_REPEATED    3
+#define NGX_WEBTORCH_WINDOW_SHAPE_REPEATED  512
+#define NGX_WEBTORCH_WINDOW_MAX_REPEATED    3
 
 /* a word with more digits or letters is an identifier */
 #define NGX_WEBTORCH_WORD_DIGITS     2
@@ -167,8 +167,8 @@ ngx_webtorch_windows_field(void *data, const ngx_webtorch_field_t *field)
         ngx_webtorch_window_token(windows, field, &token);
     }
 
-    token.shape = NGX_WEBTORCH_SHAPE_END;
-    token.word = NGX_WEBTORCH_SHAPE_END;
+    token.shape = NGX_WEBTORCH_WINDOW_SHAPE_END;
+    token.word = NGX_WEBTORCH_WINDOW_SHAPE_END;
     token.prefix = 0;
     token.begin = (uint32_t) field->len;
     token.run = 0;
@@ -200,9 +200,9 @@ ngx_webtorch_window_sign(const unsigned char *p, const unsigned char *last,
 
     run = (uint32_t) (p - begin);
 
-    *shape += NGX_WEBTORCH_SHAPE_REPEATED
-              * ((run < NGX_WEBTORCH_MAX_REPEATED)
-                 ? run : NGX_WEBTORCH_MAX_REPEATED);
+    *shape += NGX_WEBTORCH_WINDOW_SHAPE_REPEATED
+              * ((run < NGX_WEBTORCH_WINDOW_MAX_REPEATED)
+                 ? run : NGX_WEBTORCH_WINDOW_MAX_REPEATED);
 
     return p;
 }
@@ -228,8 +228,8 @@ ngx_webtorch_window_word(const unsigned char *p, const unsigned char *last,
 
         /* small numbers are words, as of "1=1" */
 
-        *shape = NGX_WEBTORCH_SHAPE_DIGITS;
-        *word = NGX_WEBTORCH_SHAPE_DIGITS;
+        *shape = NGX_WEBTORCH_WINDOW_SHAPE_DIGITS;
+        *word = NGX_WEBTORCH_WINDOW_SHAPE_DIGITS;
 
         return p;
     }
@@ -264,18 +264,18 @@ ngx_webtorch_window_word(const unsigned char *p, const unsigned char *last,
     }
 
     if (high) {
-        *shape = NGX_WEBTORCH_SHAPE_HIGH;
-        *word = NGX_WEBTORCH_SHAPE_HIGH;
+        *shape = NGX_WEBTORCH_WINDOW_SHAPE_HIGH;
+        *word = NGX_WEBTORCH_WINDOW_SHAPE_HIGH;
 
     } else if (digits > NGX_WEBTORCH_WORD_DIGITS
                || (size_t) (p - begin) > NGX_WEBTORCH_WORD_LEN)
     {
-        *shape = NGX_WEBTORCH_SHAPE_MIXED;
-        *word = NGX_WEBTORCH_SHAPE_MIXED
+        *shape = NGX_WEBTORCH_WINDOW_SHAPE_MIXED;
+        *word = NGX_WEBTORCH_WINDOW_SHAPE_MIXED
                 + (ngx_webtorch_window_log((size_t) (p - begin)) << 10);
 
     } else {
-        *shape = NGX_WEBTORCH_SHAPE_LETTERS;
+        *shape = NGX_WEBTORCH_WINDOW_SHAPE_LETTERS;
         *word = ngx_webtorch_fnv(NGX_WEBTORCH_FNV_BASIS, lower, len);
 
         if (len > 2) {
@@ -337,7 +337,7 @@ ngx_webtorch_window_token(ngx_webtorch_windows_t *windows,
     h = ngx_webtorch_mix(h, shapes[2]);
     *p++ = ngx_webtorch_window_number(ngx_webtorch_mix(h, shape));
 
-    if (shape == NGX_WEBTORCH_SHAPE_LETTERS) {
+    if (shape == NGX_WEBTORCH_WINDOW_SHAPE_LETTERS) {
         h = ngx_webtorch_mix(NGX_WEBTORCH_NUMBER_SHAPE_WORD, shapes[1]);
         h = ngx_webtorch_mix(h, shapes[2]);
         *p++ = ngx_webtorch_window_number(ngx_webtorch_mix(h, word));
@@ -538,8 +538,8 @@ ngx_webtorch_window_counts(const ngx_webtorch_windows_t *windows,
         c = windows->tokens[i].shape;
         total += windows->tokens[i].run;
 
-        if (c >= NGX_WEBTORCH_SHAPE_REPEATED) {
-            c %= NGX_WEBTORCH_SHAPE_REPEATED;
+        if (c >= NGX_WEBTORCH_WINDOW_SHAPE_REPEATED) {
+            c %= NGX_WEBTORCH_WINDOW_SHAPE_REPEATED;
 
             if (c != ' ' && c < 128) {
                 run = windows->tokens[i].run;
@@ -549,7 +549,7 @@ ngx_webtorch_window_counts(const ngx_webtorch_windows_t *windows,
                              ? run : NGX_WEBTORCH_MAX_COUNT;
             }
 
-        } else if (c == NGX_WEBTORCH_SHAPE_DIGITS) {
+        } else if (c == NGX_WEBTORCH_WINDOW_SHAPE_DIGITS) {
             digits += windows->tokens[i].run;
 
         } else {

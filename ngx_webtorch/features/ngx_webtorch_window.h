@@ -76,7 +76,7 @@ typedef struct {
     /* not all fields are in the rows, or not all windows have traits */
     uint32_t                      full;
 
-    /* of the last windows of the field, and where their numbers are */
+    /* hashes of the field's last windows, and positions of their numbers */
     uint32_t                      nhashes;
     uint32_t                      hashes[NGX_WEBTORCH_WINDOW_HASHES];
     uint32_t                      places[NGX_WEBTORCH_WINDOW_HASHES];

@@ -10,13 +10,13 @@
 
 #define NGX_WEBTORCH_DEFLATE_MEMORY  8
 
-/* what a message lacks at its end */
+/* bytes 00 00 ff ff that RFC 7692 removes from the end of a message */
 #define NGX_WEBTORCH_DEFLATE_TAIL    4
 
 /* bytes; zlib's sizes have 32 bits */
 #define NGX_WEBTORCH_INFLATE_PIECE   (1024 * 1024 * 1024)
 
-/* of z_stream.data_type: the last byte was the end of a block */
+/* bit of z_stream.data_type: the last byte was the end of a block */
 #define NGX_WEBTORCH_INFLATE_BLOCK   128
 
 

@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 
-/* what a parser returns */
+/* return codes of parsers */
 
 typedef enum {
     NGX_WEBTORCH_FRAME_OK = 0,            /* the message is complete */

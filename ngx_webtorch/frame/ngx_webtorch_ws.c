@@ -359,7 +359,7 @@ ngx_webtorch_ws_parse_close(ngx_webtorch_ws_t *ws)
 }
 
 
-/* those of the protocol and its registry, of libraries and of applications */
+/* close codes of RFC 6455, its registry, libraries and applications */
 
 static int
 ngx_webtorch_ws_code_valid(unsigned code)

@@ -48,7 +48,7 @@ ngx_http_webtorch_abort_mode(ngx_http_request_t *r)
 
 /*
  * The end of the client's data, which EPOLLRDHUP reports, is also sent when a
- * client closes a connection: the two cannot be told apart before an answer is
+ * client closes a connection: the two look the same before an answer is
  * sent.  A client that is gone for certain has reset the connection, which is
  * an error of the socket.
  */

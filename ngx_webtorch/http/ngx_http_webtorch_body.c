@@ -491,7 +491,7 @@ ngx_http_webtorch_share_body(ngx_http_request_t *r, ngx_str_t *body)
 void
 ngx_http_webtorch_body_returned(ngx_http_webtorch_ctx_t *ctx)
 {
-    /* what is released at once need not be counted */
+    /* memory that is released at once is not counted */
 
     if (ctx->mapping == NULL || ctx->lent >= NGX_WEBTORCH_LARGE_SIZE) {
         ngx_webtorch_queue_hold(&ctx->account, ctx->lent);

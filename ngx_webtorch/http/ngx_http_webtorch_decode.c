@@ -530,7 +530,7 @@ ngx_http_webtorch_thread_free(void *p, size_t size)
 }
 
 
-/* what is left if the request was aborted while the thread worked */
+/* frees the task's memory if the request was aborted meanwhile */
 
 static void
 ngx_http_webtorch_decode_cleanup(void *data)

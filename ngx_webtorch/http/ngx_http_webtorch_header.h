@@ -36,7 +36,7 @@ ngx_int_t ngx_http_webtorch_join_headers(ngx_http_request_t *r,
 ngx_int_t ngx_http_webtorch_add_header(ngx_http_request_t *r, ngx_str_t *name,
     ngx_str_t *value);
 
-/* the same with copies of both */
+/* adds a header with copies of name and value */
 ngx_int_t ngx_http_webtorch_copy_header(ngx_http_request_t *r, ngx_str_t *name,
     ngx_str_t *value);
 

@@ -17,7 +17,7 @@
 ngx_int_t ngx_http_webtorch_negotiate(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx);
 
-/* the same of the body alone, of a handler of tensors */
+/* negotiates the format of the body alone; tensor functions only */
 ngx_int_t ngx_http_webtorch_negotiate_body(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx);
 

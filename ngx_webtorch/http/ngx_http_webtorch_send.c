@@ -401,7 +401,7 @@ ngx_http_webtorch_send_chain(ngx_http_request_t *r, ngx_uint_t status,
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
 
-    /* what is encoded next, for another request, begins here */
+    /* the next response of the batch is measured from here */
 
     if (ctx->run) {
         now = ngx_webtorch_clock_usec();

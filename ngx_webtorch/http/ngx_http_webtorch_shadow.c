@@ -41,7 +41,7 @@ typedef struct {
     size_t                            size;
     uint32_t                          n;
     ngx_webtorch_output_t             tensors[WEBTORCH_MAX_TENSORS];
-} ngx_http_webtorch_answer_t;
+} ngx_http_webtorch_copied_t;
 
 
 struct ngx_http_webtorch_shadow_s {
@@ -50,13 +50,13 @@ struct ngx_http_webtorch_shadow_s {
     ngx_http_webtorch_ctx_t          *ctx;       /* NULL: it has ended */
     size_t                            size;      /* bytes of the rows */
     uint32_t                          rows;
-    ngx_http_webtorch_answer_t       *first;     /* a copy; or NULL */
+    ngx_http_webtorch_copied_t       *first;     /* a copy; or NULL */
 
 #if (NGX_THREADS)
     /* the thread's until its event */
     ngx_thread_task_t                 task;
     ngx_connection_t                  ident;     /* debug logs of the timer */
-    ngx_http_webtorch_answer_t        second;
+    ngx_http_webtorch_copied_t        second;
     ngx_webtorch_batch_t             *batch;     /* of the second one */
     ngx_uint_t                        agreed;
 #endif
@@ -74,21 +74,21 @@ static void ngx_http_webtorch_shadow_done(ngx_webtorch_waiter_t *waiter,
 static void ngx_http_webtorch_shadow_answer(
     ngx_http_webtorch_shadow_t *shadow, ngx_webtorch_waiter_t *waiter,
     webtorch_job_t *job);
-static void ngx_http_webtorch_shadow_get(ngx_http_webtorch_answer_t *answer,
+static void ngx_http_webtorch_shadow_get(ngx_http_webtorch_copied_t *answer,
     ngx_webtorch_waiter_t *waiter, webtorch_job_t *job, uint32_t n);
-static ngx_http_webtorch_answer_t *ngx_http_webtorch_shadow_keep(
-    ngx_http_webtorch_shadow_t *shadow, ngx_http_webtorch_answer_t *answer);
+static ngx_http_webtorch_copied_t *ngx_http_webtorch_shadow_keep(
+    ngx_http_webtorch_shadow_t *shadow, ngx_http_webtorch_copied_t *answer);
 static void ngx_http_webtorch_shadow_compare(
-    ngx_http_webtorch_shadow_t *shadow, ngx_http_webtorch_answer_t *answer,
+    ngx_http_webtorch_shadow_t *shadow, ngx_http_webtorch_copied_t *answer,
     ngx_webtorch_batch_t *batch);
 static ngx_uint_t ngx_http_webtorch_shadow_agrees(
-    ngx_http_webtorch_shadow_t *shadow, ngx_http_webtorch_answer_t *answer);
+    ngx_http_webtorch_shadow_t *shadow, ngx_http_webtorch_copied_t *answer);
 static void ngx_http_webtorch_shadow_end(ngx_http_webtorch_shadow_t *shadow,
     ngx_webtorch_shadow_outcome_e outcome);
 
 #if (NGX_THREADS)
 static ngx_int_t ngx_http_webtorch_shadow_post(
-    ngx_http_webtorch_shadow_t *shadow, ngx_http_webtorch_answer_t *answer,
+    ngx_http_webtorch_shadow_t *shadow, ngx_http_webtorch_copied_t *answer,
     ngx_webtorch_batch_t *batch);
 static void ngx_http_webtorch_shadow_thread(void *data, ngx_log_t *log);
 static void ngx_http_webtorch_shadow_event_handler(ngx_event_t *ev);
@@ -286,7 +286,7 @@ static void
 ngx_http_webtorch_shadow_answer(ngx_http_webtorch_shadow_t *shadow,
     ngx_webtorch_waiter_t *waiter, webtorch_job_t *job)
 {
-    ngx_http_webtorch_answer_t  answer;
+    ngx_http_webtorch_copied_t  answer;
 
     /* the two functions have as many outputs */
 
@@ -309,7 +309,7 @@ ngx_http_webtorch_shadow_answer(ngx_http_webtorch_shadow_t *shadow,
 /* sets the outputs of a job, which are valid within done() */
 
 static void
-ngx_http_webtorch_shadow_get(ngx_http_webtorch_answer_t *answer,
+ngx_http_webtorch_shadow_get(ngx_http_webtorch_copied_t *answer,
     ngx_webtorch_waiter_t *waiter, webtorch_job_t *job, uint32_t n)
 {
     uint32_t                i;
@@ -341,20 +341,20 @@ ngx_http_webtorch_shadow_get(ngx_http_webtorch_answer_t *answer,
 
 /* NULL: there is no room */
 
-static ngx_http_webtorch_answer_t *
+static ngx_http_webtorch_copied_t *
 ngx_http_webtorch_shadow_keep(ngx_http_webtorch_shadow_t *shadow,
-    ngx_http_webtorch_answer_t *answer)
+    ngx_http_webtorch_copied_t *answer)
 {
     size_t                       size, len;
     u_char                      *p;
     uint32_t                     i;
     webtorch_spec_t             *spec;
     ngx_webtorch_output_t       *tensor;
-    ngx_http_webtorch_answer_t  *kept;
+    ngx_http_webtorch_copied_t  *kept;
 
     /* each tensor is aligned */
 
-    size = sizeof(ngx_http_webtorch_answer_t)
+    size = sizeof(ngx_http_webtorch_copied_t)
            + answer->n * (sizeof(webtorch_spec_t) + 16) + answer->size;
 
     if (ngx_http_webtorch_shadow_room(shadow->conf, size) != NGX_OK) {
@@ -403,7 +403,7 @@ ngx_http_webtorch_shadow_keep(ngx_http_webtorch_shadow_t *shadow,
 
 static void
 ngx_http_webtorch_shadow_compare(ngx_http_webtorch_shadow_t *shadow,
-    ngx_http_webtorch_answer_t *answer, ngx_webtorch_batch_t *batch)
+    ngx_http_webtorch_copied_t *answer, ngx_webtorch_batch_t *batch)
 {
     ngx_uint_t  agreed;
 
@@ -434,7 +434,7 @@ ngx_http_webtorch_shadow_compare(ngx_http_webtorch_shadow_t *shadow,
 
 static ngx_uint_t
 ngx_http_webtorch_shadow_agrees(ngx_http_webtorch_shadow_t *shadow,
-    ngx_http_webtorch_answer_t *answer)
+    ngx_http_webtorch_copied_t *answer)
 {
     uint32_t  i;
 
@@ -486,7 +486,7 @@ ngx_http_webtorch_shadow_end(ngx_http_webtorch_shadow_t *shadow,
 
 static ngx_int_t
 ngx_http_webtorch_shadow_post(ngx_http_webtorch_shadow_t *shadow,
-    ngx_http_webtorch_answer_t *answer, ngx_webtorch_batch_t *batch)
+    ngx_http_webtorch_copied_t *answer, ngx_webtorch_batch_t *batch)
 {
     ngx_thread_task_t  *task;
 

@@ -16,7 +16,7 @@
 #define NGX_HTTP_WEBTORCH_SHADOW_ALL  10000
 
 
-/* of a location */
+/* shadow of a location */
 
 struct ngx_http_webtorch_shadow_conf_s {
     ngx_webtorch_handler_t  *handler;

@@ -14,7 +14,7 @@
 #include "ngx_webtorch_defer.h"
 
 
-/* of a task, ms; a worker that shuts down gracefully waits for timers */
+/* task timer, ms; keeps a worker that shuts down gracefully alive */
 #define NGX_HTTP_WEBTORCH_THREAD_TIMEOUT  60000
 
 

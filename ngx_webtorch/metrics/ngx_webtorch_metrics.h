@@ -32,7 +32,7 @@
 /* workers at once, with those of configurations before that still run */
 #define NGX_WEBTORCH_METRICS_SLOTS    256
 
-/* of a slot, 8 bytes each; pages that are not used take no memory */
+/* cells of a slot, 8 bytes each; unused pages take no memory */
 #define NGX_WEBTORCH_METRICS_CELLS    65536
 
 #define NGX_WEBTORCH_METRICS_SERIES   2048
@@ -101,7 +101,7 @@ struct ngx_webtorch_series_s {
 };
 
 
-/* of a worker */
+/* measurements of a worker, in its slot */
 
 typedef struct {
     pthread_mutex_t                 alive;       /* held while it runs */
@@ -145,7 +145,7 @@ typedef struct {
 } ngx_webtorch_metrics_shared_t;
 
 
-/* what is looked for, and how it is made if there is none */
+/* key of a lookup, and the series to create if it is not found */
 
 typedef struct {
     ngx_webtorch_metrics_kind_e     kind;
@@ -188,7 +188,7 @@ ngx_uint_t ngx_webtorch_metrics_alive(ngx_uint_t slot);
 
 extern ngx_webtorch_metrics_shared_t  *ngx_webtorch_metrics_shared;
 
-/* of this worker; NULL: it does not count */
+/* slot of this worker; NULL: it does not count */
 extern ngx_webtorch_metrics_slot_t    *ngx_webtorch_metrics_own;
 
 /* upper bounds of buckets, microseconds */
@@ -199,7 +199,7 @@ extern const uint64_t
 extern const uint8_t  ngx_webtorch_metrics_first[64];
 
 
-/* what threads read while others add to it; 0 without shared memory */
+/* number of series; 0 without shared memory */
 
 static ngx_inline ngx_uint_t
 ngx_webtorch_metrics_nseries(void)

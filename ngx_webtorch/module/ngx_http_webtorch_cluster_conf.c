@@ -53,7 +53,7 @@ static ngx_int_t ngx_http_webtorch_cluster_fraction(ngx_str_t *value,
     double *number);
 
 
-/* what a function returns whose value is malformed */
+/* returned by a setter whose value is malformed */
 static char  ngx_http_webtorch_cluster_invalid[] = "is invalid";
 
 
@@ -157,7 +157,7 @@ ngx_http_webtorch_conf_cluster(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
-/* "host:port"; the host is resolved anew at each try */
+/* "host:port"; the name is resolved again at each attempt */
 
 static char *
 ngx_http_webtorch_cluster_set_coordinator(ngx_conf_t *cf,

@@ -117,14 +117,14 @@ static ngx_command_t  ngx_http_webtorch_commands[] = {
 
     { ngx_string("webtorch_status"),
       NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
-      ngx_http_webtorch_status_conf,
+      ngx_http_webtorch_conf_status,
       0,
       0,
       NULL },
 
     { ngx_string("webtorch_health"),
       NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
-      ngx_http_webtorch_health_conf,
+      ngx_http_webtorch_conf_health,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
       NULL },

@@ -48,7 +48,7 @@ ngx_http_webtorch_openapi_add(ngx_conf_t *cf, ngx_webtorch_handler_t *handler)
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
-    /* of "if" and "limit_except", and those that no client can ask for */
+    /* "if", "limit_except" and named locations have no address */
 
     if (clcf->noname || clcf->named) {
         return NGX_OK;

@@ -34,7 +34,7 @@
 #define NGX_WEBTORCH_ACCEPT_BURST  64
 
 
-/* of this worker */
+/* state of this worker */
 
 typedef struct {
     ngx_webtorch_accept_t  *shared;
@@ -392,7 +392,7 @@ ngx_webtorch_accept_load(ngx_webtorch_accept_slot_t *slot)
 }
 
 
-/* returns a worker with less requests than this one, -1: there is none */
+/* returns a worker with fewer requests than this one; -1: none */
 
 static ngx_int_t
 ngx_webtorch_accept_target(void)
@@ -425,7 +425,7 @@ ngx_webtorch_accept_target(void)
         }
     }
 
-    /* many short requests are not worth to be counted exactly */
+    /* many short requests need not be counted exactly */
 
     if (target == -1
         || ngx_webtorch_accept_load(own) <= least + 1 + least / 4)

@@ -14,7 +14,7 @@
 #include "ngx_webtorch_accept.h"
 
 
-/* what a worker writes, and the others read; in a cache line of its own */
+/* written by one worker, read by the others; one cache line */
 
 typedef struct {
     ngx_atomic_t           alive;
@@ -32,7 +32,7 @@ typedef struct {
     ngx_align(sizeof(ngx_webtorch_accept_slot_t), 64)
 
 
-/* of a configuration, made by the master */
+/* slots of a configuration, created by the master */
 
 struct ngx_webtorch_accept_s {
     ngx_shm_t              shm;           /* slots */

@@ -11,7 +11,7 @@
 #define NGX_WEBTORCH_HANDOFF_BITS    3
 #define NGX_WEBTORCH_HANDOFF_MASK    7
 
-/* ms between two looks for whether the owner is alive */
+/* ms between polls for a live owner */
 #define NGX_WEBTORCH_HANDOFF_POLL    50
 
 /* ms after which no thread of a process that was killed runs */
@@ -20,7 +20,7 @@
 /* ms that the owner sleeps at most */
 #define NGX_WEBTORCH_HANDOFF_SLEEP   1000
 
-/* of memory in a slot; that of tensors in PyTorch */
+/* alignment of memory in a slot, bytes; as for tensors in PyTorch */
 #define NGX_WEBTORCH_HANDOFF_ALIGN   64
 
 /* bytes of a slot that stay allocated when it is free */

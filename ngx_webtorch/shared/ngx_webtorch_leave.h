@@ -16,7 +16,7 @@
  */
 void ngx_webtorch_leave(ngx_log_t *log);
 
-/* the same at once */
+/* makes this worker exit gracefully without waiting */
 void ngx_webtorch_leave_now(void);
 
 /*

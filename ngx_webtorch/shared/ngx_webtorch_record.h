@@ -62,7 +62,7 @@ typedef struct {
 } ngx_webtorch_record_t;
 
 
-/* of all records of a function */
+/* layout shared by all records of a function */
 
 typedef struct {
     size_t                        row;    /* bytes of all states, aligned */
@@ -96,7 +96,7 @@ typedef struct {
 #define ngx_webtorch_record_number(place)    ((uint32_t) ((place) & 0xfffff))
 
 
-/* what a chunk adds */
+/* update of a record by one chunk */
 
 typedef struct {
     const void                  **states;
@@ -123,7 +123,7 @@ u_char *ngx_webtorch_record_row(ngx_webtorch_claim_t *claim);
  */
 ngx_uint_t ngx_webtorch_record_lost(ngx_webtorch_claim_t *claim);
 
-/* NGX_DECLINED: another one has it; nobody changes or takes it while locked */
+/* NGX_DECLINED: another one has it; nothing changes while it is locked */
 ngx_int_t ngx_webtorch_record_lock(ngx_webtorch_claim_t *claim);
 void ngx_webtorch_record_unlock(ngx_webtorch_claim_t *claim);
 

@@ -23,7 +23,7 @@ typedef struct {
 } ngx_webtorch_segment_t;
 
 
-/* of all these functions: called with the records lock */
+/* all functions below are called with the records lock held */
 
 ngx_webtorch_segment_t *ngx_webtorch_segment_get(uint32_t block);
 ngx_webtorch_segment_t *ngx_webtorch_segment_of(ngx_webtorch_claim_t *claim);

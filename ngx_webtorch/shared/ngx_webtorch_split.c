@@ -17,7 +17,7 @@
 /* upper bounds of the histogram of rewards */
 #define NGX_WEBTORCH_SPLIT_BOUNDS   5
 
-/* of a metric; longer ones are not counted */
+/* bytes of a metric's labels; longer ones are not counted */
 #define NGX_WEBTORCH_SPLIT_LABELS   256
 
 
@@ -224,7 +224,7 @@ ngx_webtorch_split_pick(ngx_webtorch_split_t *split, uint64_t number)
 
         for (best = -1, i = 0; i < split->nchoices; i++) {
 
-            /* of its own, so that a choice that is new changes no other one */
+            /* a state of its own, so that a new choice changes no other draw */
 
             own = state ^ ngx_crc32_short(split->choices[i].name.data,
                                           split->choices[i].name.len);
@@ -273,7 +273,7 @@ ngx_webtorch_split_add(ngx_webtorch_split_t *split,
 }
 
 
-/* what is older counts less; called under the lock */
+/* decays old rewards; called under the lock */
 
 static void
 ngx_webtorch_split_forget(ngx_webtorch_split_t *split)

@@ -16,7 +16,7 @@
 #include "ngx_webtorch.h"
 
 
-/* of a configuration */
+/* choices of a split */
 #define NGX_WEBTORCH_SPLIT_CHOICES  16
 
 /* bytes of a choice */

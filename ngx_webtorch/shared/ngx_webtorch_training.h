@@ -15,7 +15,7 @@
  */
 void ngx_webtorch_training_recover(void);
 
-/* what ngx_webtorch_rounds_join() has noted last in this zone */
+/* last value set by ngx_webtorch_rounds_join() in this zone */
 ngx_uint_t ngx_webtorch_rounds_joined(void);
 
 

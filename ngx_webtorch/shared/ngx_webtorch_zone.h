@@ -56,7 +56,7 @@
     ngx_align(sizeof(ngx_webtorch_shared_zone_t), 4096)
 
 
-/* what a handler runs in a worker; atomic, as threads run batches at once */
+/* batches that a handler runs in a worker; atomic: several threads write */
 
 typedef struct {
     u_char                  name[WEBTORCH_NAME_LEN];

@@ -19,7 +19,7 @@
 #define NGX_HTTP_WEBTORCH_LEARNER_DEAD   60000000
 
 
-/* of a location */
+/* configuration of a location */
 
 typedef struct {
     ngx_uint_t                          ready;      /* or live */
@@ -61,7 +61,7 @@ static ngx_int_t ngx_http_webtorch_health_send(ngx_http_request_t *r,
 
 
 char *
-ngx_http_webtorch_health_conf(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+ngx_http_webtorch_conf_health(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_webtorch_loc_conf_t *wlcf = conf;
 
@@ -239,7 +239,7 @@ ngx_http_webtorch_health_check_handlers(ngx_http_webtorch_snapshot_t *snapshot,
     handler = snapshot->conf->handlers.elts;
 
     for (i = 0; i < snapshot->conf->handlers.nelts; i++) {
-        /* what a shadow does is no answer to a client */
+        /* clients never get a shadow's response */
 
         if (!handler[i]->policy && !handler[i]->shadowed) {
             ngx_http_webtorch_health_check_handler(snapshot, handler[i], a);

@@ -12,7 +12,7 @@
 #include <ngx_http.h>
 
 
-char *ngx_http_webtorch_health_conf(ngx_conf_t *cf, ngx_command_t *cmd,
+char *ngx_http_webtorch_conf_health(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
 

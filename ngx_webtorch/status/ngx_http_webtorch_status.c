@@ -69,7 +69,7 @@ static ngx_http_webtorch_status_scope_t  ngx_http_webtorch_status_scopes[] = {
 
 
 char *
-ngx_http_webtorch_status_conf(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+ngx_http_webtorch_conf_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_core_loc_conf_t  *clcf;
 

@@ -20,7 +20,7 @@
 #include "ngx_http_webtorch_status_writer.h"
 
 
-char *ngx_http_webtorch_status_conf(ngx_conf_t *cf, ngx_command_t *cmd,
+char *ngx_http_webtorch_conf_status(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
 /* begins an answer to GET or HEAD; NGX_OK or an HTTP status */

@@ -191,7 +191,7 @@ ngx_http_webtorch_get_success(ngx_http_webtorch_status_item_t *item)
 }
 
 
-/* what is beyond the codes that are counted has none */
+/* statuses without a cell of their own count as failures */
 
 static uint64_t
 ngx_http_webtorch_get_failure(ngx_http_webtorch_status_item_t *item)

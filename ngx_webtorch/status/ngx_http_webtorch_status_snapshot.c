@@ -432,7 +432,7 @@ ngx_http_webtorch_snapshot_servers(ngx_pool_t *pool,
         s = &b->servers[i];
 
         if (sb->balancer->groups[i] == 0) {
-            /* of another configuration */
+            /* the server belongs to another configuration */
             continue;
         }
 

@@ -25,13 +25,13 @@ typedef struct {
 } ngx_http_webtorch_field_t;
 
 
-/* cells that one label tells apart */
+/* cells that one label distinguishes */
 
 typedef struct {
     const char                 *label;
     const char                **values;
     size_t                      offset;
-} ngx_http_webtorch_split_t;
+} ngx_http_webtorch_label_t;
 
 
 static void ngx_http_webtorch_text_names(ngx_http_webtorch_family_t *f);
@@ -42,7 +42,7 @@ static void ngx_http_webtorch_text_fields(ngx_http_webtorch_family_t *f,
 static void ngx_http_webtorch_text_handlers(ngx_http_webtorch_family_t *f);
 static void ngx_http_webtorch_text_codes(ngx_http_webtorch_family_t *f);
 static void ngx_http_webtorch_text_split(ngx_http_webtorch_family_t *f,
-    const ngx_http_webtorch_split_t *split);
+    const ngx_http_webtorch_label_t *split);
 static void ngx_http_webtorch_text_gauges(ngx_http_webtorch_family_t *f);
 static void ngx_http_webtorch_text_models(ngx_http_webtorch_family_t *f);
 static void ngx_http_webtorch_text_stages(ngx_http_webtorch_family_t *f);
@@ -142,7 +142,7 @@ static const ngx_http_webtorch_field_t  ngx_http_webtorch_stage_fields[] = {
       "Calls that raised an exception.", NGX_HTTP_WEBTORCH_FIELD_COUNT,
       offsetof(ngx_webtorch_metrics_stage_t, errors) },
     { "webtorch_stage_samples_total", "counter", NULL,
-      "Calls whose tensors were looked at.", NGX_HTTP_WEBTORCH_FIELD_COUNT,
+      "Calls whose tensors were sampled.", NGX_HTTP_WEBTORCH_FIELD_COUNT,
       offsetof(ngx_webtorch_metrics_stage_t, samples) },
     { NULL, NULL, NULL, NULL, NGX_HTTP_WEBTORCH_FIELD_COUNT, 0 }
 };
@@ -267,13 +267,13 @@ ngx_http_webtorch_text_handlers(ngx_http_webtorch_family_t *f)
     static const char  *modes[] = { "inline", "thread", NULL };
     static const char  *moves[] = { "thread", "inline", NULL };
 
-    static const ngx_http_webtorch_split_t  mode = {
+    static const ngx_http_webtorch_label_t  mode = {
         "mode", modes, offsetof(ngx_webtorch_handler_metrics_t, in_loop)
     };
-    static const ngx_http_webtorch_split_t  move = {
+    static const ngx_http_webtorch_label_t  move = {
         "to", moves, offsetof(ngx_webtorch_handler_metrics_t, to_thread)
     };
-    static const ngx_http_webtorch_split_t  refused = {
+    static const ngx_http_webtorch_label_t  refused = {
         "reason", ngx_http_webtorch_status_refused,
         offsetof(ngx_webtorch_handler_metrics_t, refused)
     };
@@ -353,7 +353,7 @@ ngx_http_webtorch_text_codes(ngx_http_webtorch_family_t *f)
 
 static void
 ngx_http_webtorch_text_split(ngx_http_webtorch_family_t *f,
-    const ngx_http_webtorch_split_t *split)
+    const ngx_http_webtorch_label_t *split)
 {
     u_char                           *p, buf[NGX_HTTP_WEBTORCH_LABELS];
     uint64_t                         *cell;
@@ -380,7 +380,7 @@ ngx_http_webtorch_text_split(ngx_http_webtorch_family_t *f,
 }
 
 
-/* what is computed from several cells */
+/* writes gauges that are computed from several cells */
 
 static void
 ngx_http_webtorch_text_gauges(ngx_http_webtorch_family_t *f)

@@ -12,7 +12,7 @@
 #include "ngx_http_webtorch_status_writer.h"
 
 
-/* of ?scope= */
+/* bits of ?scope= */
 #define NGX_HTTP_WEBTORCH_STATUS_SERVER     0x01
 #define NGX_HTTP_WEBTORCH_STATUS_WORKERS    0x02
 #define NGX_HTTP_WEBTORCH_STATUS_HANDLERS   0x04
@@ -23,7 +23,7 @@
 #define NGX_HTTP_WEBTORCH_STATUS_ALL        0x7f
 
 
-/* of ?names= */
+/* values of ?names= */
 #define NGX_HTTP_WEBTORCH_STATUS_TRITON     1
 #define NGX_HTTP_WEBTORCH_STATUS_VLLM       2
 
@@ -44,7 +44,7 @@ void ngx_http_webtorch_status_text(ngx_http_webtorch_status_writer_t *w,
 /* reasons in the order of ngx_webtorch_refused_e */
 extern const char  *ngx_http_webtorch_status_refused[];
 
-/* of the histograms of seconds and of rows, the last one is +Inf */
+/* bounds of the histograms of seconds and of rows; the last is +Inf */
 extern const char  *ngx_http_webtorch_status_seconds_le[];
 extern const char  *ngx_http_webtorch_status_rows_le[];
 

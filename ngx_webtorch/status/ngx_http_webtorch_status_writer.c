@@ -68,7 +68,7 @@ ngx_http_webtorch_status_reserve(ngx_http_webtorch_status_writer_t *w,
 
     if (ngx_http_webtorch_status_add_buffer(w, size) != NGX_OK) {
 
-        /* what is asked for is never larger than a buffer then */
+        /* after this a request is never larger than a buffer */
 
         w->failed = 1;
         w->buf->last = w->buf->pos;
@@ -191,7 +191,7 @@ ngx_http_webtorch_status_number(u_char *p, double n)
         len = snprintf((char *) p, NGX_HTTP_WEBTORCH_STATUS_NUMBER, "%.17g", n);
     }
 
-    /* of a locale that the application has set */
+    /* the application may have set a locale with a decimal comma */
 
     comma = ngx_strlchr(p, p + len, ',');
 

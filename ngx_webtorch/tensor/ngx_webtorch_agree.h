@@ -19,7 +19,7 @@ extern "C" {
 /* in place of a tolerance: the largest of the last axis is the same one */
 #define NGX_WEBTORCH_AGREE_ARGMAX     -1.0
 
-/* of floats that have no last axis to find the largest in */
+/* tolerance of floats without a last axis for argmax */
 #define NGX_WEBTORCH_AGREE_TOLERANCE  0.001
 
 

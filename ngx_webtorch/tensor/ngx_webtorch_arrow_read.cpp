@@ -239,7 +239,7 @@ read_numbers(const Reader &r, const ColumnType &column, const Chunk &chunk,
         return ngx_webtorch_convert_error(r.err, &spec, column.dtype);
     }
 
-    /* what is in the place of a null may be out of range */
+    /* the value at a null's position may be out of range */
 
     for (uint64_t i = 0; i < chunk.elements; i++) {
         if (is_valid(chunk, i)

@@ -71,7 +71,7 @@ ngx_webtorch_codec_by_type(const char *type, size_t len)
     const char                  *known;
     const ngx_webtorch_codec_t  *const *codec;
 
-    /* what most clients send */
+    /* fast path: most clients send this type */
 
     if (len == sizeof(NGX_WEBTORCH_JSON_TYPE) - 1
         && memcmp(type, NGX_WEBTORCH_JSON_TYPE, len) == 0)

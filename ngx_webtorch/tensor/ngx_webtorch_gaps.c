@@ -223,7 +223,7 @@ ngx_webtorch_gaps_repeat(void *p, const void *value, size_t size, size_t len)
 
     memcpy(p, value, len);
 
-    /* what is done is copied, so there are few copies */
+    /* doubles the filled part, so that few copies are made */
 
     for (done = len; done < size; done += len) {
         len = (done < size - done) ? done : size - done;

@@ -18,7 +18,7 @@
 
 
 #define NGX_WEBTORCH_MULTIPART_TYPE      "multipart/form-data"
-#define NGX_WEBTORCH_MULTIPART_BOUNDARY  "boundary"
+#define NGX_WEBTORCH_MULTIPART_PARAMETER  "boundary"
 #define NGX_WEBTORCH_MULTIPART_CHARSET   "_charset_"
 
 #define NGX_WEBTORCH_MULTIPART_DASHES      "\r\n--"
@@ -90,7 +90,7 @@ ngx_webtorch_multipart_open(webtorch_form_t *form, const char *type,
 
         if (rc == 1
             && ngx_webtorch_parameter_is(param.name, param.name_len,
-                                         NGX_WEBTORCH_MULTIPART_BOUNDARY))
+                                         NGX_WEBTORCH_MULTIPART_PARAMETER))
         {
             rc = ngx_webtorch_multipart_set_boundary(form, &param);
         }

@@ -34,7 +34,7 @@ add_member(const Decoder &d, std::string_view name, const element &value,
 
 
 /*
- * A number, a string or a flag that is no tensor of the function is a parameter
+ * A number, a string or a flag that is no input of the function is a parameter
  * of other servers, for example "stream".  A misspelt tensor may be one, too,
  * but arrays are not.
  */

@@ -112,7 +112,7 @@ def _explained(purpose: str) -> Iterator[None]:
 def _computed(value: Any) -> Iterator[Tensor]:
     """Yield computed tensors that a module keeps, which deepcopy refuses.
 
-    Hooks before forward() compute them anew: nn.utils.weight_norm and prune have such ones.
+    Hooks before forward() compute them again: nn.utils.weight_norm and prune have such ones.
     """
     if isinstance(value, Tensor):
         if not value.is_leaf:

@@ -1,4 +1,4 @@
-"""Parameters and buffers that a call assigns anew, as in `self.mean = 0.9 * self.mean + ...`.
+"""Parameters and buffers that a call reassigns, as in `self.mean = 0.9 * self.mean + ...`.
 
 The new tensor would be that of one module in one process: the other mode of the model, other
 workers and checkpoints would keep the tensor before. So its values are copied to where all of them

@@ -435,7 +435,7 @@ class Model:
             model.state.count_step()
 
     def gather(self) -> None:
-        """Copy the values that a call has assigned anew to where all workers read them.
+        """Copy the values that a call has reassigned to where all workers read them.
 
         Raises:
             ValueError: The dtype or shape of a tensor that workers share has changed.
@@ -446,7 +446,7 @@ class Model:
         self.state.gather()
 
     def put_back(self) -> None:
-        """Forget what a call has assigned anew."""
+        """Discard what a call has reassigned."""
         with self._swapping:
             self._members.put_back(TRAINING)
         if self.strict:

@@ -20,7 +20,7 @@ def restriction(annotation: Any) -> Callable[[Any], Any] | None:
 
     Returns:
         The function, which raises pydantic.ValidationError if the value does not fit; None if there
-        is no model in the annotation.
+        is not a model in the annotation.
 
     """
     items = typing.get_args(annotation)

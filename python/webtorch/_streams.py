@@ -528,7 +528,7 @@ class StreamFunction(InferFunction):
 
 
 def copied(value: Any) -> Any:
-    """Return a copy of an input; lists of strings are made anew for each call."""
+    """Return a copy of an input; lists of strings are made again for each call."""
     if isinstance(value, Tensor):
         return value.clone()
     if isinstance(value, Masked):

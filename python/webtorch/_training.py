@@ -15,10 +15,10 @@ class Trained(Protocol):
         """Its state, if it is trained in strict order over all workers."""
 
     def gather(self) -> None:
-        """Copy the values that a call has assigned anew to where all workers read them."""
+        """Copy the values that a call has reassigned to where all workers read them."""
 
     def put_back(self) -> None:
-        """Forget what a call has assigned anew."""
+        """Discard what a call has reassigned."""
 
 
 class Progress:

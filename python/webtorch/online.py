@@ -2,8 +2,8 @@
 
 Each sample is predicted before it is learned, so that all of them test the model (prequential
 evaluation: Gama, Sebastião and Rodrigues, "On evaluating stream learning algorithms", 2013). ADWIN
-(Bifet and Gavaldà, "Learning from time-changing data with adaptive windowing", 2007) tells when the
-mean error has changed. It is that of the library river: `pip install webtorch[online]`.
+(Bifet and Gavaldà, "Learning from time-changing data with adaptive windowing", 2007) detects when
+the mean error has changed. It is that of the library river: `pip install webtorch[online]`.
 
     monitor = online.Monitor(model, on_drift=lambda monitor, drift: monitor.raise_rate(10, 2000))
 

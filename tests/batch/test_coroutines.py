@@ -192,7 +192,7 @@ def control(server):
     control.open()
 
 
-def test_a_thread_of_their_own(server):
+def test_coroutines_run_in_own_thread(server):
     found = server.get("/where").json()
     loop = found.pop("loop")
     assert found == {

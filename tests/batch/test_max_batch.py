@@ -87,7 +87,7 @@ def test_max_delay_brings_requests_together(server):
     assert len(calls) < 16 and max(size for (size,) in sizes) > 1
 
 
-def test_no_batch_axis_is_one_request_a_call(server):
+def test_function_without_batch_axis_gets_one_request(server):
     server.get("/seen")
     assert sorted(post_many(server, "/alone", [[n] for n in range(10)])) == list(range(10))
     assert sorted(server.get("/seen").json()["calls"]) == [[n] for n in range(10)]

@@ -67,7 +67,7 @@ def test_object_of_another_thread_is_explained(server):
         ("webtorch_handler app:rows threads=2;", '"threads=2" is for functions under @webtorch'),
     ],
 )
-def test_refused(configured, location, message):
+def test_threads_invalid_values(configured, location, message):
     status, output = configured(f"location / {{ {location} }}", APP).check()
     assert status == 1
     assert message in output

@@ -165,7 +165,7 @@ def test_bytes_beyond_are_refused(server, gate, kind):
         wait_until_served(server, message)
 
 
-def test_all_handlers_share_it(server, gate):
+def test_queue_size_is_shared_by_handlers(server, gate):
     with gate, connections(server, 4) as wires:
         wires[0].send(request("/request", NOISE))
         settle(server)

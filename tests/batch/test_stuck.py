@@ -149,7 +149,7 @@ def test_off_by_default(start):
 
 
 @pytest.mark.parametrize("text", ["stuck=0", "stuck=", "stuck=x"])
-def test_refused(configured, text):
+def test_stuck_invalid_values(configured, text):
     status, output = configured(f"location / {{ webtorch_handler app:hang {text}; }}", APP).check()
     assert status == 1
     assert f'invalid parameter "{text}"' in output

@@ -93,7 +93,7 @@ def test_example_order():
     assert order([train, page, infer()]) == [infer(), page, train]
 
 
-def test_target(tmp_path, monkeypatch):
+def test_find_application(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     package = tmp_path / "package/inner"
     package.mkdir(parents=True)

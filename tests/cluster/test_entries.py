@@ -38,6 +38,6 @@ def test_time_that_a_request_waits_is_no_fault_of_the_clock():
 
 
 @pytest.mark.parametrize("seconds", [MAX_SKEW + 12 + 9, -MAX_SKEW - 9])
-def test_wrong_clock(seconds):
+def test_entry_with_wrong_clock(seconds):
     with pytest.raises(Outsider, match=r"its clock differs by 1[56][0-9] s from that of"):
         view_after(seconds, interval=2.0, timeout=5.0)

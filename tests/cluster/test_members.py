@@ -70,7 +70,7 @@ def test_heartbeats_go_on_until_the_next_round(monkeypatch):
     assert "'a..b' is not a name of a host" in host.problem
 
 
-def test_all_hosts_see_the_same(group):
+def test_members_are_the_same_at_all_hosts(group):
     for host in group:
         host.do("beat", {"steps": len(host.settings.id), "name": host.settings.id})
     views = do_all(group, "members")
@@ -232,7 +232,7 @@ def test_coordinator_moves(tmp_path):
         wait_for(lambda: at(2), "the third one")
 
 
-def test_no_coordinator():
+def test_members_without_coordinator():
     (settings,) = settings_of(1, timeout=0.5)
     member = Lighthouse(settings, Ring("test", settings.secrets), "1")
     try:

@@ -47,7 +47,7 @@ def test_host_that_is_slow_to_most_others_leaves():
 
 
 @pytest.mark.parametrize("told", [None, "web-2", [3, None], ["web-9"], [["web-2"]], ["web-0"]])
-def test_what_hosts_say_may_be_malformed(told):
+def test_malformed_reports_of_hosts(told):
     view = view_of(told, told, told)
     if told == ["web-0"]:
         assert without_slow(view, "web-1")[1] == {"web-0"}
@@ -67,7 +67,7 @@ def test_two_hosts_are_left():
     assert without_slow(view, "web-0") == (view, frozenset())
 
 
-def test_slow_is_told_from_the_best_link_and_the_size_of_a_round():
+def test_slow_link_depends_on_best_link_and_round_size():
     size = 10_000_000
     speeds = speeds_of(a=1e8, b=6e5, c=None)
     assert speeds.slow(size) == ["b"]

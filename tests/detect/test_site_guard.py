@@ -57,7 +57,7 @@ def threshold(guard: SiteGuard, target: float) -> float:
     return float(guard.thresholds(LOCATION[0], torch.tensor([target])))
 
 
-def test_what_was_not_learned_has_the_score_of_the_classifier(guard):
+def test_unlearned_request_has_score_of_classifier(guard):
     row = request(1.5)
     score, window, kind = guard(*row, LOCATION, NONE)
     plain = guard.classifier(*row[:2])

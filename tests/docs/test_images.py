@@ -89,7 +89,7 @@ def test_accuracy_on_unseen_digits(images, monkeypatch, form):
         np.testing.assert_allclose(np.int64(ours), np.int64(theirs), atol=2)
 
 
-def test_watch(images, tmp_path):
+def test_images_watch_script(images, tmp_path):
     plot = tmp_path / "images.svg"
     (tmp_path / "one.png").write_bytes(picture("PNG"))
     command = [sys.executable, FOLDER / "watch.py", "--url", images.url(""), "--plot", plot]

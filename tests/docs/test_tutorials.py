@@ -16,7 +16,7 @@ PAGES = [
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_page(page, directory):
+def test_tutorial_commands(page, directory):
     reader = Reader(f"docs/{page}.md", directory)
     reader.follow()
     assert reader.promises >= 1

@@ -211,7 +211,7 @@ def escaped(text: str) -> str:
     [b"application/json", b"Application/JSON;charset=utf-8", b"text/plain", b"", FORM],
     ids=["json", "case", "text", "none", "form"],
 )
-def test_json(library, body, kind):
+def test_evasions_in_json(library, body, kind):
     request = read(library, body=body.encode(), type=kind)
     taken = [*texts(json.loads(body))]
     if "script" not in "".join(taken):  # base64

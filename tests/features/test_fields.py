@@ -25,7 +25,7 @@ def part(disposition: bytes, content: bytes, *headers: bytes) -> bytes:
     return b"\r\n".join(lines)
 
 
-def test_target(library):
+def test_fields_of_target(library):
     request = read(library, path=b"/shop/a%20b/item", query=b"id=1&q=red+shoes&x=%3Cb%3E&flag")
     assert [(each.place, each.name, each.value) for each in request.fields] == [
         ("path", "path", b"/shop/a b/item"),

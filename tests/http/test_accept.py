@@ -41,7 +41,7 @@ SAFETENSORS = "application/vnd.safetensors"
         (",;q=,,", None, None),
     ],
 )
-def test_formats(server, accept, for_json, for_torch7):
+def test_accept_selects_format(server, accept, for_json, for_torch7):
     # requests would send an Accept of its own
     headers = {"Accept": accept}
     answers = [

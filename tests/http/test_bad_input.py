@@ -208,7 +208,7 @@ def test_content_type(server):
     check_error(answer, 415, "unsupported_media_type", "application/json")
 
 
-def test_accept(server):
+def test_accept_not_acceptable(server):
     answer = server.post("/f32", [[1, 2]], headers={"Accept": "image/png"})
     check_error(answer, 406, "not_acceptable", "application/json")
 

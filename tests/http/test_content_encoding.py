@@ -304,7 +304,7 @@ def test_limit_covers_all_members(wire):
     check_refused(wire.answer(), 413, "too_large", "the inflated body is larger than")
 
 
-def test_no_limit(wire):
+def test_inflated_body_without_size_limit(wire):
     body = gzip.compress(bytes(30 * MIB))
     wire.send(request("/unlimited", body, "Content-Encoding: gzip"))
     assert wire.answer().body == b"%d" % (30 * MIB)

@@ -94,7 +94,7 @@ SERVER = "client_max_body_size 10m;\n" + "\n".join(
 )
 
 
-def test_request(server):
+def test_request_attributes(server):
     headers = {"x-test": "yes", "Many": "1"}
     answer = server.post("/echo/a%20b?k=v&k=w%21&e=", data="body", headers=headers)
     assert answer.headers["Content-Type"] == "application/json"

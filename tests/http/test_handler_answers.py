@@ -75,7 +75,7 @@ def test_json(server, kind, value):
     assert answer.json() == value and answer.headers["Content-Type"] == "application/json"
 
 
-def test_nothing(server):
+def test_answer_of_none_is_204(server):
     answer = server.get("/answer?none")
     assert (answer.status_code, answer.content) == (204, b"")
     assert "Content-Type" not in answer.headers
@@ -98,7 +98,7 @@ def test_redirect(server):
     assert server.get("/answer?redirect").json() == [1, {"a": None}]
 
 
-def test_errors(server):
+def test_http_errors_of_handlers(server):
     answer = server.get("/error?401")
     check_error(answer, 401, "unauthorized", "Unauthorized")
     assert answer.headers["WWW-Authenticate"] == "Bearer"

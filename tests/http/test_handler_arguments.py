@@ -95,7 +95,7 @@ def test_wrong_arguments(server):
 
 
 @pytest.mark.parametrize("path", ["/flower", "/model"])
-def test_body(server, path):
+def test_arguments_from_body(server, path):
     answer = server.post(path, {"name": "iris"})
     assert answer.json()["name"] == "iris"
     assert answer.headers["Content-Type"] == "application/json"

@@ -96,7 +96,7 @@ def test_handler_as_the_page(server):
 
 
 @pytest.mark.parametrize("path", ["/off?404", "/no_page?404"])
-def test_off(server, path):
+def test_intercept_errors_off(server, path):
     answer = server.get(path)
     assert answer.status_code == 404
     assert answer.text == "of the handler"

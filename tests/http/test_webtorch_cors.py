@@ -229,7 +229,7 @@ def test_errors_are_marked(server):
         assert answer.headers[ORIGIN] == "https://a.example"
 
 
-def test_off(server):
+def test_cors_off(server):
     answer = server.post("/off", [[1, 2]], headers={"Origin": "https://a.example"})
     assert answer.ok
     assert ORIGIN not in answer.headers

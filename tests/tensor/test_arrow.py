@@ -100,7 +100,7 @@ def test_gaps(server):
     check_error(post(server, "/optional", pa.table({"x": [1.0, None]})), 422, "wrong_dtype", "null")
 
 
-def test_what_a_null_hides_is_not_read(server):
+def test_arrow_value_under_null_is_not_read(server):
     hidden = np.array([1, 2**40], "i8")
     column = pa.Array.from_buffers(
         pa.int64(), 2, [pa.py_buffer(b"\x01"), pa.py_buffer(hidden)], null_count=1

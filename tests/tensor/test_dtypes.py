@@ -43,7 +43,7 @@ def test_bool(server):
 
 
 @pytest.mark.parametrize("name", INTEGERS)
-def test_integers(server, name):
+def test_integers_at_their_limits(server, name):
     info = torch.iinfo(DTYPES[name])
     assert server.post(f"/{name}", [[info.min, info.max]]).json() == [[info.min, info.max]]
     for beyond in (info.min - 1, info.max + 1):

@@ -46,7 +46,7 @@ def test_several_tensors(server):
     assert answer["output_1"] == [number + 1 for number in b]
 
 
-def test_torch7(server):
+def test_large_text_torch7(server):
     x = np.linspace(0, 1, 20_000)
     words = " ".join(repr(float(number)) for number in x)
     answer = server.post_text("/f", torch7(20_000, words))
@@ -80,7 +80,7 @@ def test_decoded_outside_the_event_loop(server):
         (b"[" * 200_000, 400, "malformed_body"),
     ],
 )
-def test_bad_bodies(server, body, status, code):
+def test_large_text_bad_bodies(server, body, status, code):
     answer = server.post("/f", data=body)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert server.post("/f", rows_of(1)).json() == [[3]]

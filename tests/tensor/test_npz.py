@@ -148,7 +148,7 @@ LOCAL, CENTRAL, END = b"PK\3\4", b"PK\1\2", b"PK\5\6"
 
 
 @pytest.mark.parametrize("length", [1, 21, 22, 100, len(GOOD) // 2, len(GOOD) - 1])
-def test_truncated(server, length):
+def test_npz_truncated(server, length):
     check_error(post(server, "/half", GOOD[:length]), 400, "malformed_body", "does not end like")
 
 
@@ -188,7 +188,7 @@ def test_truncated(server, length):
         (archive(("x.npy", npy(ROW)[:-1])), 'tensor "x": its data, 7 bytes'),
     ],
 )
-def test_malformed(server, body, text):
+def test_npz_malformed(server, body, text):
     check_error(post(server, "/half", body), 400, "malformed_body", text)
     assert post(server, "/half", GOOD).ok
 
@@ -216,7 +216,7 @@ def test_members_that_share_their_bytes(server):
 
 
 @pytest.mark.parametrize("save", SAVE)
-def test_mismatches(server, save):
+def test_npz_mismatches(server, save):
     def send(path, **arrays):
         return post(server, path, npz(SAVE[save], **arrays))
 

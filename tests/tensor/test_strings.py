@@ -136,7 +136,7 @@ def test_several_axes(server):
     ]  # fmt: skip
 
 
-def test_no_batch_axis(server):
+def test_strings_without_batch_axis(server):
     assert server.post("/one", "a").json() == "a!"
     assert server.post("/words", ["a", "b", "c"]).json() == "a b c"
 
@@ -158,7 +158,7 @@ def test_bytes_in_json(server):
         ("/pairs", {"texts": [["a", "b"]], "n": [1, 2]}, "wrong_shape", "differ in rows"),
     ],
 )
-def test_mismatches(server, path, body, code, text):
+def test_strings_mismatches(server, path, body, code, text):
     check_error(server.post(path, body), 422, code, text)
 
 

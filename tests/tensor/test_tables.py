@@ -149,7 +149,7 @@ def test_braces_in_a_string_take_no_memory(start):
     assert peak_after("{") - before < 64 * 1024
 
 
-def test_a_name_twice_in_a_record(server):
+def test_record_with_duplicate_name(server):
     body = '[{"x":[1,2]},{"x":[1,2],"x":[1,2]}]'
     answer = server.post("/double", data=body)
     check_error(answer, 400, "malformed_body", '"x"', "twice", "record 2")
@@ -242,7 +242,7 @@ def test_infinities_are_not_missing(server, number):
     check_error(answer, 422, "not_finite", 'tensor "x": infinities cannot be trained on')
 
 
-def test_defaults(server):
+def test_tables_defaults(server):
     assert server.post("/filled", {"x": [1, 2]}).json() == {
         "output_0": [12, 13],
         "output_1": ["none", "none"],
@@ -335,13 +335,13 @@ TAGS_TWICE = '[{"x":1,"job":"","city":"","tags":null,"tags":["",""]}]'
 @pytest.mark.parametrize(
     "body", [TAGS_TWICE, TAGS_TWICE.replace('"x":1', '"x":1,"job":null')], ids=["tags", "job"]
 )
-def test_a_default_string_and_a_value_in_a_record(server, body):
+def test_record_string_default_and_value(server, body):
     check_error(server.post("/texts", data=body), 400, "malformed_body", "twice", "record 1")
     assert server.post("/texts", [{"x": 1, "tags": None}]).json()[0]["output"].endswith("none:none")
 
 
 @pytest.mark.parametrize("name", ["job", "city", "tags"])
-def test_a_default_string_twice_in_a_record(server, name):
+def test_record_string_default_twice(server, name):
     body = f'[{{"x":1}},{{"x":1,"{name}":"","{name}":""}}]'
     answer = server.post("/texts", data=body)
     assert answer.status_code in (400, 422), answer.text

@@ -82,7 +82,7 @@ def test_several_tensors_by_name(server):
 
 
 @pytest.mark.parametrize("kind", ["transposed", "strided", "offset", "negated", "parameter"])
-def test_views(server, kind):
+def test_torch_files_of_views(server, kind):
     x = {
         "transposed": torch.arange(6.0, dtype=torch.float32).reshape(2, 3).T,
         "strided": torch.arange(12.0).reshape(2, 6)[:, ::3],
@@ -222,7 +222,7 @@ def test_empty_body(server):
     check_error(post(server, "/half", b""), 400, "empty_body", "the body is empty")
 
 
-def test_mismatches(server):
+def test_torch_files_mismatches(server):
     expected = 'tensor "x": expected float32 [batch, 2], found '
     assert post(server, "/half", ROW.double()).ok
     check_error(post(server, "/half", ROW[:, :1]), 422, "wrong_shape", f"{expected}float32 [1, 1]")
@@ -492,7 +492,7 @@ def test_malformed_archives(server, body, text):
 
 
 @pytest.mark.parametrize("length", [1, 21, 22, 98, 100, len(BODY) // 2])
-def test_truncated(server, length):
+def test_torch_files_truncated(server, length):
     check_error(post(server, "/half", BODY[:length]), 400, "malformed_body", "does not end like")
 
 

@@ -323,7 +323,7 @@ def test_metadata(server):
 
 
 @pytest.mark.parametrize("form", ["npy", "json"])
-def test_client(server, form):
+def test_variable_axes_of_client(server, form):
     with Client(server.url(""), format=form) as client:
         for length in (1, 3, 50):
             ids = RNG.integers(0, 9, (2, length))

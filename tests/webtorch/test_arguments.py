@@ -124,7 +124,7 @@ def positional(r, /, x: int):
 @pytest.mark.parametrize(
     "function", [named_request, first, annotated, in_quotes, for_type_checkers, positional]
 )
-def test_request(function):
+def test_arguments_request(function):
     request = Request(args="x=1")
     assert call(function, request) is request
 
@@ -245,7 +245,7 @@ def test_several_values_of_the_query(kind, value):
     assert call(function, Request(args="x=1&x=2")) == value
 
 
-def test_defaults():
+def test_arguments_defaults():
     def function(x: int = 5, *, y: list[str] | None = None, f: Flower | None = None):
         return x, y, f
 
@@ -282,7 +282,7 @@ def test_captures_and_variables():
         (dict, {"name": "iris", "petals": [1]}),
     ],
 )
-def test_body(kind, value):
+def test_arguments_body(kind, value):
     def function(x):
         return x
 

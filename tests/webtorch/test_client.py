@@ -163,7 +163,7 @@ def test_wrong_calls(client):
         ("down", 502, None, None, "502 Bad Gateway"),
     ],
 )
-def test_errors(client, path, status, code, retry_after, text):
+def test_client_server_errors(client, path, status, code, retry_after, text):
     with pytest.raises(ServerError) as caught:
         client.infer(path, [1])
     for error in (caught.value, pickle.loads(pickle.dumps(caught.value))):

@@ -123,7 +123,7 @@ def test_calls_in_workers_do_not_compile_again(monkeypatch, caplog):
     assert sum(record.name == "webtorch" for record in caplog.records) <= 1
 
 
-def test_compiler_that_fails_is_told_once(monkeypatch, caplog):
+def test_compiler_failure_is_logged_once(monkeypatch, caplog):
     def fail(graph, inputs):
         raise RuntimeError("no C++ compiler was found")
 

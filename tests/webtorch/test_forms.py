@@ -89,7 +89,7 @@ def test_multipart():
     assert other.read() == b"y" and other.content_type == ""
 
 
-def test_file(tmp_path):
+def test_uploaded_file(tmp_path):
     file = UploadedFile(b"one\ntwo\n", "a.txt", "text/plain")
     assert file.read(2) == b"on" and file.tell() == 2 and file.read() == b"e\ntwo\n"
     assert file.read() == b"" and file.seek(-4, io.SEEK_END) == 4 and file.readline() == b"two\n"

@@ -89,7 +89,7 @@ class Text(str):
         (Aliased(flowerName="\udcff"), '{"flowerName":"\\udcff"}'),
     ],
 )
-def test_values(value, text):
+def test_json_of_values(value, text):
     encoded = _json.encode(value)
     assert _json.encoder_of(type(value))(value) == encoded
     parsed = json.loads(encoded)

@@ -74,7 +74,7 @@ def test_json_too_deep():
         (True, b"true", "application/json"),
     ],
 )
-def test_results(result, body, content_type):
+def test_response_of_results(result, body, content_type):
     assert Response.of(result).encoded() == (body, content_type)
 
 
@@ -126,7 +126,7 @@ def test_forgotten_await_and_raise():
         (HTTPError(499), "status 499", "status 499"),
     ],
 )
-def test_errors(error, message, detail):
+def test_http_error_message_and_detail(error, message, detail):
     assert error.message == str(error) == message and error.detail == detail
 
 

@@ -59,7 +59,7 @@ def test_loss_not_finite_changes_nothing(value):
 
 
 @pytest.mark.parametrize("name", ["parameters", "eval", "state_dict", "first_layer"])
-def test_what_is_the_networks_is_found_there(name):
+def test_model_names_where_network_attributes_are(name):
     model = Model(next(names), nn.Linear(1, 1))
     with pytest.raises(AttributeError, match=f"no '{name}', the network is model.module"):
         getattr(model, name)

@@ -454,7 +454,7 @@ ngx_http_webtorch_access_fail(ngx_http_request_t *r,
 }
 
 
-/* what of the request was read is not denied, if anything was */
+/* the part that was read does not deny the request, or there is none */
 
 static void
 ngx_http_webtorch_access_unread(ngx_http_request_t *r,

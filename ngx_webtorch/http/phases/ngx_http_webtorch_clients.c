@@ -11,7 +11,7 @@
 #include <ngx_md5.h>
 
 
-/* of the zone if there is no directive */
+/* size of the default zone, bytes */
 #define NGX_HTTP_WEBTORCH_CLIENTS_SIZE  (8 * 1024 * 1024)
 
 /* an IPv6 address; a longer key is replaced by its MD5 */

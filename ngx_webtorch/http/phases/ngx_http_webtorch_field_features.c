@@ -79,7 +79,7 @@ ngx_http_webtorch_field_features(ngx_http_request_t *r, uint32_t used,
 }
 
 
-/* what the code of ngx_http_webtorch_body_part() leaves out of the fields */
+/* maps a code of ngx_http_webtorch_body_part() to unread bits */
 
 static uint32_t
 ngx_http_webtorch_field_unread(ngx_int_t body)
@@ -105,7 +105,7 @@ ngx_http_webtorch_field_code(ngx_int_t body, uint32_t unread, ngx_uint_t full)
 
     fields = &ngx_http_webtorch_fields;
 
-    /* of what is no text, nothing would be read after that, either */
+    /* a body that is not text has no further fields */
 
     if (body != NGX_OK
         && !(body == NGX_HTTP_WEBTORCH_BODY_CUT && fields->binary))

@@ -95,7 +95,7 @@ ngx_webtorch_native_set(uint32_t number, const webtorch_net_t *from,
         before = native->net;
         native->net = net;
 
-        /* what the memo has is of the net before */
+        /* the memo has results of the replaced net */
 
         ngx_webtorch_memo_clear(native->memo);
     }

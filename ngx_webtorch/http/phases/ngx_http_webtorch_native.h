@@ -26,7 +26,7 @@ ngx_http_webtorch_native_t *ngx_http_webtorch_native_get(
     ngx_webtorch_handler_t *handler);
 void ngx_http_webtorch_native_release(ngx_http_webtorch_native_t *native);
 
-/* of a net that is not released yet */
+/* net and memo; valid until the net is released */
 const ngx_webtorch_net_t *ngx_http_webtorch_native_net(
     ngx_http_webtorch_native_t *native);
 ngx_webtorch_memo_t *ngx_http_webtorch_native_memo(

@@ -45,7 +45,7 @@ typedef struct {
     ngx_http_webtorch_reason_t       reason;  /* of a denial */
     ngx_webtorch_waiter_t            waiter;
 
-    /* of the request, for webtorch_log; NULL: they are not kept */
+    /* windows of the request for webtorch_log; NULL: not kept */
     ngx_webtorch_scored_list_t      *windows;
     void                            *native;  /* that scored them */
     size_t                           body;    /* the limit */
@@ -78,7 +78,7 @@ typedef struct {
 } ngx_http_webtorch_phases_ctx_t;
 
 
-/* of the main request; NULL: no memory, or none exists and create is 0 */
+/* context of the main request; NULL: no memory, or none and create is 0 */
 ngx_http_webtorch_phases_ctx_t *ngx_http_webtorch_phases_ctx(
     ngx_http_request_t *r, ngx_uint_t create);
 

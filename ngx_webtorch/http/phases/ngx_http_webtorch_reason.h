@@ -11,7 +11,7 @@
 #include "ngx_webtorch_scored.h"
 
 
-/* what a function returns after the score; empty: it does not, or no memory */
+/* field and kind; empty: not returned by the function, or no memory */
 
 typedef struct {
     ngx_str_t  field;

@@ -129,7 +129,7 @@ ngx_http_webtorch_write_double(u_char *p, double n, int digits)
     len = (size_t) snprintf((char *) p, NGX_HTTP_WEBTORCH_NUMBER_LEN, "%.*g",
                             digits, n);
 
-    /* of a locale that the application has set */
+    /* the application may have set a locale with a decimal comma */
 
     comma = ngx_strlchr(p, p + len, ',');
 

@@ -52,7 +52,7 @@ void ngx_http_webtorch_log_score_error(ngx_http_request_t *r,
     ngx_http_webtorch_feature_handler_t *fh, ngx_uint_t level,
     const char *why);
 
-/* of a code that ngx_http_webtorch_score() returned */
+/* text of a code of ngx_http_webtorch_score() */
 const char *ngx_http_webtorch_score_strerror(ngx_int_t rc);
 
 

@@ -223,7 +223,7 @@ ngx_http_webtorch_handshake_extend(ngx_http_request_t *r,
 
 /*
  * Returns the bits of the window that the client lets the server use, and
- * whether it has told them; 0: it is another extension, or a parameter is
+ * whether it named them; 0: it is another extension, or a parameter is
  * unknown, wrong or there twice.
  */
 

@@ -34,13 +34,13 @@
 /* bytes of them */
 #define NGX_HTTP_WEBTORCH_MAX_ANSWER    65536
 
-/* bytes that are parsed before other clients are looked for */
+/* bytes that are parsed before the event loop polls other clients */
 #define NGX_HTTP_WEBTORCH_BUDGET        65536
 
 /* hexadecimal digits of Stream-Id */
 #define NGX_HTTP_WEBTORCH_ID_LEN        32
 
-/* of an answer in a record: its payload, and this bit */
+/* kind of a kept response: its payload type and this bit */
 #define NGX_HTTP_WEBTORCH_KIND_BINARY   4
 
 
@@ -65,7 +65,7 @@ typedef enum {
 } ngx_http_webtorch_framing_e;
 
 
-/* of one location */
+/* a location whose handler may be a stream */
 
 typedef struct {
     ngx_http_core_loc_conf_t   *clcf;
@@ -161,7 +161,7 @@ struct ngx_http_webtorch_stream_s {
     webtorch_failure_t          *failure;    /* of err: the function raised it,
                                                 while the job is there */
 
-    /* of the transport; start() after open has succeeded */
+    /* methods of the transport; start() is called after open() succeeded */
     void                       (*start)(ngx_http_webtorch_stream_t *st);
 
     /*

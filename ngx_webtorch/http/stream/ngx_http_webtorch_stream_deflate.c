@@ -13,7 +13,7 @@
 #define NGX_HTTP_WEBTORCH_INFLATE_FIRST  (256 * 1024)
 
 
-/* of the event loop of a worker */
+/* scratch state of a worker's event loop */
 
 typedef struct {
     ngx_webtorch_inflate_t  *inflate;

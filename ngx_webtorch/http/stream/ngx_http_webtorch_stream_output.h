@@ -35,7 +35,7 @@ void ngx_http_webtorch_stream_fail(ngx_http_webtorch_stream_t *st);
 /* adds a comment, for clients that wait for events */
 ngx_int_t ngx_http_webtorch_stream_add_ping(ngx_http_webtorch_stream_t *st);
 
-/* the same between the lines of an event that is not complete */
+/* adds a comment between the lines of an incomplete event */
 ngx_int_t ngx_http_webtorch_stream_add_comment(ngx_http_webtorch_stream_t *st);
 
 /* adds the bytes of an answer as they are */

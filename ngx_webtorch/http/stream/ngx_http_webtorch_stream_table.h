@@ -22,7 +22,7 @@ ngx_int_t ngx_http_webtorch_stream_adopt(ngx_webtorch_handler_t *handler,
 
 /*
  * Adds a call that is not one of a chunk, and owns the request, which is freed
- * if there is no memory; done may be NULL: nobody waits.
+ * if there is no memory; done may be NULL: no stream waits.
  */
 ngx_int_t ngx_http_webtorch_stream_add_request(ngx_http_webtorch_stream_t *st,
     ngx_webtorch_runner_t *runner, webtorch_request_t *request,

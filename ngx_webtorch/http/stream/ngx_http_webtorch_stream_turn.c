@@ -3,7 +3,7 @@
 #include "ngx_http_webtorch_stream_output.h"
 
 
-/* of a worker */
+/* streams that wait for their turn in this worker */
 
 typedef struct {
     ngx_queue_t            streams;

@@ -13,7 +13,7 @@
 #include "ngx_http_webtorch_stream.h"
 
 
-/* of a handler, before the event loop */
+/* starts the upkeep timer of a handler; called before the event loop */
 ngx_int_t ngx_http_webtorch_stream_upkeep_start(ngx_cycle_t *cycle,
     ngx_webtorch_handler_t *handler);
 

@@ -108,7 +108,7 @@ ngx_http_webtorch_websocket(ngx_http_request_t *r,
         st->window = w->handshake.window;
     }
 
-    /* what came after the head */
+    /* bytes received after the request header */
 
     w->in = *r->header_in;
     r->header_in->pos = r->header_in->last;
@@ -287,7 +287,7 @@ ngx_http_webtorch_websocket_parse(ngx_http_webtorch_stream_t *st,
                         || w->ws.code == NGX_WEBTORCH_WS_NORMAL
                         || w->ws.code >= NGX_WEBTORCH_WS_APPLICATION);
 
-        /* the same code goes back */
+        /* RFC 6455 5.5.1: the close code is echoed */
 
         (void) ngx_http_webtorch_websocket_close(st,
                    (w->ws.code == NGX_WEBTORCH_WS_NO_CODE)

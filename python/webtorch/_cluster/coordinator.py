@@ -121,7 +121,7 @@ class Coordinator:
         return self._is_ready and process is not None and process.poll() is None
 
     def start(self) -> None:
-        """Begin to look; it does not wait."""
+        """Start the thread that resolves the name; does not wait."""
         if self._thread is None:
             self._stopping.clear()
             self._thread = threading.Thread(target=self._watch, name="coordinator", daemon=True)

@@ -147,7 +147,7 @@ class View:
     """Who takes part: one answer of the service, the same at all hosts that asked for it.
 
     Attributes:
-        generation: It changes when members come or go. It begins anew with each service.
+        generation: It changes when members come or go. It starts at zero with each service.
         members: All hosts that take part, in the order of their ids.
         digest: Of the whole answer: the same at all of its hosts, and another one for each answer.
         service: The address of the service.

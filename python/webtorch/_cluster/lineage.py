@@ -22,7 +22,7 @@ _SPACING = 4
 """Ancestors of each age that is named, from each power of 2 rounds to the next one."""
 
 MAX_SHARES = 128
-"""Hosts that an anchor names, those of hosts that were started anew among them."""
+"""Hosts that an anchor names, those of restarted hosts among them."""
 
 MAX_STEPS = 2**63
 

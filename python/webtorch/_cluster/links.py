@@ -97,7 +97,7 @@ class Links:
         except BaseException:
             self.close()
             raise
-        # whoever has greeted needs the store no more; it ends here, with its port
+        # a host that has greeted needs the store no more; it ends here, with its port
         del store
 
     @property

@@ -67,7 +67,7 @@ class Lighthouse:
     Args:
         settings: The cluster's.
         ring: Its keys.
-        instance: Random, the same in all processes of this host: it tells hosts with one id apart.
+        instance: Random, the same in all processes of this host: it separates hosts with one id.
         since: When the host began, seconds since 1970, by which the older one of these is found;
             None: now.
 
@@ -170,7 +170,7 @@ class Lighthouse:
         try:
             request.answer = client.quorum(
                 self._replica,
-                # longer than the service waits: its answer would else find nobody
+                # longer than the service waits: otherwise no thread would receive its response
                 timedelta(seconds=join_timeout(settings) + settings.timeout),
                 data={"entry": entry, "mac": self._ring.sign(entry.encode())},
             )

@@ -242,7 +242,7 @@ def decide(record: Rollout | None, holdings: Mapping[int, Holding]) -> Decision:
         # else it would begin with what its code has made
         taking.update(rank for rank in rest if holdings[rank].is_new)
     new = frozenset(holders) | taking
-    # else these would have nobody in their own team to take weights from: they take the new ones
+    # else these would have no host in their own team to take weights from: they take the new ones
     has_giver = any(rank not in new for rank in givers)
     return Decision(record, new, back - new if has_giver else frozenset())
 

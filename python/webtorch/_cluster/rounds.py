@@ -2,7 +2,7 @@
 
 Each host contributes the difference of a snapshot of its weights to the anchor, which is the same
 at all hosts. The next anchor is prepared, all hosts say that they have it, and then each commits
-it. A host for which a round ended in an error keeps its contribution until an anchor tells whether
+it. A host for which a round ended in an error keeps its contribution until an anchor shows whether
 it was counted.
 """
 
@@ -307,7 +307,7 @@ class Rounds:
                 raise ClusterError(f'no host has an anchor of "{team.name}" that is not given up')
             done.mismatches += plan.differs
             store = team.store
-            # nobody here knows whether it was committed: all must have it before anybody does
+            # no host here knows whether it was committed: all must have it before any host commits
             is_open = plan.top.key == plan.adopted and not any(
                 standing.anchor.key == plan.adopted for standing in standings.values()
             )

@@ -33,7 +33,7 @@ HELLO: Final = 32
 
 
 def fields(*values: str | int | bytes) -> bytes:
-    """Return values as bytes from which they could be told, so that no two lists are the same."""
+    """Return values as bytes that can be parsed back, so that no two lists are the same."""
     parts = []
     for value in values:
         data = value if isinstance(value, bytes) else str(value).encode()
@@ -76,7 +76,7 @@ class Ring:
 
     @property
     def id(self) -> bytes:
-        """Which secret seals, without telling anything about it."""
+        """Identifies the secret that seals, without revealing it."""
         return self._first.id
 
     def seal(self, data: Buffer, *about: str | int) -> bytes:

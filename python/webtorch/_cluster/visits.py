@@ -134,7 +134,7 @@ class Visits(Rounds):
         settings = self._settings
         if settings.guest == "always":
             return False
-        # perhaps all have been started anew; in a round anchors that have parted become one
+        # perhaps all were restarted; in a round anchors that have parted become one
         last = min([self._answered, *self._parted.values()])
         if time.monotonic() - last > LOST * settings.timeout:
             return True
@@ -407,7 +407,7 @@ class Visits(Rounds):
 
 
 def _would_try(store: Store, anchor: Anchor) -> bool:
-    """Return whether a guest would try an anchor's weights: nobody would judge them there."""
+    """Return whether a guest would try an anchor's weights: no host would judge them there."""
     return not store.state.fresh and anchor.of > store.state.anchor.of
 
 

@@ -114,7 +114,7 @@ def ngx_webtorch_py_init(settings: Any) -> None:
         _batches.batches = _posting
         _cells.source = cells.open_cells
         _split.report = split.report
-        # in a forked child nothing computes batches, and nobody unlocks what it leaves locked
+        # in a forked child nothing computes batches, and no thread unlocks what it leaves locked
         os.register_at_fork(after_in_child=_forget_workers)
 
 

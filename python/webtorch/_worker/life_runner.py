@@ -64,7 +64,7 @@ class LifeRunner:
                 context.run(self._begin, job, place)
 
     def _begin(self, job: Any, place: Any) -> None:
-        """Begin a stream; the reply says that it is to be ended, also if nobody waits any more."""
+        """Begin a stream; the reply says that it is to be ended, also without a waiter."""
         try:
             self.handler.begin(place, take_request(job, self._names))
             send_result(job, "")

@@ -36,7 +36,7 @@ class _Native:
         self._stamp: tuple[Any, ...] | None = None
         self._refused: object = None  # the stamp of what C cannot use
         self._digest: object = None
-        self._forgotten = 0  # how often C was told to use nothing
+        self._forgotten = 0  # how often `forget` was called
         self._kept: object = None  # tensors whose memory C uses
 
     @property
@@ -190,7 +190,7 @@ def net_of(source: Any) -> FieldNet:
     module = source.module if isinstance(source, Model) else source
     if not isinstance(module, HasNet):
         raise SignatureError(
-            f'"native=" is a {type(module).__name__}, which is no model that C can evaluate'
+            f'"native=" is a {type(module).__name__}, which is not a model that C can evaluate'
         )
     return module.net()
 

@@ -13,7 +13,7 @@ class OpenRunner(TensorRunner):
     """Calls `open` of a generate function: a batch for each request."""
 
     def run(self, number: int, generation: int, rows: int, batch: Any) -> None:
-        """Run a batch; the reply says that the generation is to be ended, also if nobody waits."""
+        """Run a batch; the reply says that the generation is to be ended, also without a waiter."""
         super().run(number, generation, rows, batch)
         for index in range(batch.njobs):
             job = batch.jobs + index

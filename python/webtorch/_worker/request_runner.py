@@ -81,7 +81,7 @@ class RequestRunner:
             self._failures.answer(job, error)
 
     def answer_error(self, job: Any, error: BaseException, is_cancelled: bool) -> None:
-        """Answer a job whose coroutine has raised; nobody waits for one that was cancelled."""
+        """Answer a job whose coroutine has raised; no request waits for one that was cancelled."""
         if is_cancelled and isinstance(error, asyncio.CancelledError):
             lib.ngx_webtorch_fail(job, 500, ffi.NULL)
         else:

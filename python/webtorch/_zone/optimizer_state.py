@@ -144,7 +144,7 @@ class OptimizerState:
             self._bind_existing()
 
     def _gather(self) -> None:
-        """Copy state that the step has assigned anew into the shared memory."""
+        """Copy state that the step has reassigned into the shared memory."""
         for state in self._states:
             kept = self._optimizer.state.get(state.parameter) or {}
             for key, name in state.shared.items():
@@ -172,7 +172,7 @@ class _Probe:
 
     Attributes:
         states: The parameters, each with its state after the first and the second step.
-        assigns: Whether a step assigns tensors of the state anew.
+        assigns: Whether a step reassigns tensors of the state.
 
     """
 

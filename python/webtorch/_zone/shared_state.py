@@ -510,7 +510,7 @@ def retire_all_but(current: Iterable[SharedState]) -> None:
 def is_sharable(name: str, module: nn.Module, trained: bool) -> bool:
     """Return whether a module has state that workers can share.
 
-    The weights of quantised modules are no tensors, and frozen TorchScript has constants.
+    The weights of quantised modules are not tensors, and frozen TorchScript has constants.
 
     Args:
         name: Name of the model, for messages.

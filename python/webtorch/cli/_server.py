@@ -185,7 +185,7 @@ class Server:
         assert self._process.stdout is not None
         with self._process.stdout as lines:
             for line in lines:
-                # workers can log also if nobody reads it any more
+                # workers can still log when no process reads the pipe
                 with contextlib.suppress(OSError):
                     self._terminal.record(line)
                 if "[emerg]" in line:

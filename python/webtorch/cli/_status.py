@@ -34,7 +34,7 @@ _HOME, _REST_OF_LINE, _REST = "\x1b[H", "\x1b[K", "\x1b[J"
 
 @click.command()
 @click.argument("url", default="http://127.0.0.1:8000")
-@option("--interval", "-n", type=click.FloatRange(0.1), default=2.0, help="Seconds between looks.")
+@option("--interval", "-n", type=click.FloatRange(0.1), default=2.0, help="Seconds between polls.")
 @option("--once", is_flag=True, default=False, help="Print it once, with averages since the start.")
 @option(
     "--json",

@@ -62,5 +62,5 @@ class Target:
             root = root.parent
         for name in names:
             if not name.isidentifier():
-                raise Failure(f'{path.name} cannot be imported: "{name}" is no name in Python.')
+                raise Failure(f'{path.name} cannot be imported: "{name}" is no identifier.')
         return cls(root, ".".join(names))

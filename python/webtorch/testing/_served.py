@@ -47,7 +47,7 @@ class Raised(Failures):
         self.errors: list[BaseException] = []
 
     def log(self, error: BaseException) -> None:
-        """Keep an exception that a client is not told, and log it."""
+        """Keep an exception that is not sent to the client, and log it."""
         self.errors.append(error)
         super().log(error)
 

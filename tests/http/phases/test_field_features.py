@@ -169,7 +169,7 @@ UNREAD = {
 
 
 @pytest.mark.parametrize("what", UNREAD)
-def test_what_is_read_is_scored(server, what):
+def test_fields_read_before_error_are_scored(server, what):
     """A client cannot switch the score off: the rest counts, and then on_unread."""
     headers, body = UNREAD[what]
     answer = server.post("/unread/allow/?a=b", data=body, headers=headers)
@@ -194,7 +194,7 @@ def test_what_is_read_is_scored(server, what):
     ],
     ids=["whole", "whole_gzip", "picture", "bytes"],
 )
-def test_what_has_no_more_fields_is_read(server, headers, body):
+def test_body_without_further_fields_is_read(server, headers, body):
     answer = server.post("/unread/dry/", data=body, headers=headers)
     assert answer.headers["Score"].split()[0] == "allow"
 

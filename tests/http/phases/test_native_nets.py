@@ -248,7 +248,7 @@ def test_native_net_has_no_row_for_a_part_of_a_request(server: Nginx):
 @pytest.mark.parametrize(
     ("directive", "message"),
     [
-        ("access app:wrong", "is a Linear, which is no model that C can evaluate"),
+        ("access app:wrong", "is a Linear, which is not a model that C can evaluate"),
         ("log app:without", 'no "native="'),
         ("log app:both", "features of a net and of numbers"),
     ],

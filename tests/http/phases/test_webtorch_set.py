@@ -147,7 +147,7 @@ def logged(server):
         ("/lazy/0.25?use=1", "0.25 0.25"),
     ],
 )
-def test_values(server, path, text):
+def test_set_number_format(server, path, text):
     answer = server.get(path)
     assert answer.status_code == 200
     assert text is None or answer.text == text

@@ -321,7 +321,7 @@ def test_whole_answer_that_is_too_large(server):
     ],
     ids=["jsonl", "quality", "parameter", "empty"],
 )
-def test_accept(server, accept, text):
+def test_generate_accept_selects_format(server, accept, text):
     answer = server.post("/count", json={"start": 0}, headers={"Accept": accept})
     assert answer.text == text
 

@@ -296,7 +296,7 @@ def test_response_is_the_head(server):
         assert answer.text == lines
 
 
-def test_no_items(server):
+def test_generator_without_items(server):
     answer = server.get("/nothing")
     assert answer.status_code == 200
     assert answer.content == b""

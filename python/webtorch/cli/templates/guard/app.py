@@ -13,5 +13,5 @@ guard = webtorch.Model("guard", FieldClassifier.pretrained())
 def score(
     numbers: Int32[Tensor, "batch n"], windows: Int64[Tensor, "batch n"]
 ) -> tuple[Float32[Tensor, "batch 1"], Int64[Tensor, "batch 1"], UInt8[Tensor, "batch 8"]]:
-    """Score each request by the probability of an attack, and tell where and what it would be."""
+    """Score each request by the probability of an attack, and return its field and kind."""
     return guard(numbers, windows)
