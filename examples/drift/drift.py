@@ -30,7 +30,9 @@ class Failures(nn.Module):
 
 
 model = webtorch.Model("failures", Failures(), lambda parameters: optim.SGD([*parameters], lr=0.01))
-monitor = online.Monitor(model, on_drift=lambda monitor, drift: monitor.raise_rate(5, samples=500))
+monitor = online.Monitor(
+    model, on_drift=lambda monitor, drift: monitor.raise_learning_rate(5, samples=500)
+)
 
 
 @webtorch.train

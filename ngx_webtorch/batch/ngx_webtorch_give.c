@@ -5,7 +5,7 @@
 #include "ngx_webtorch_choice.h"
 #include "ngx_webtorch_clock.h"
 #include "ngx_webtorch_handoff.h"
-#include "ngx_webtorch_handover.h"
+#include "ngx_webtorch_graceful.h"
 #include "ngx_webtorch_metrics_handler.h"
 #include "ngx_webtorch_tensor.h"
 
@@ -215,7 +215,7 @@ ngx_webtorch_give_check(ngx_webtorch_batch_t *batch, uint64_t begun)
     conf = ngx_webtorch_get_conf(ngx_cycle);
 
     if (__atomic_load_n(&runner->stop, __ATOMIC_RELAXED)
-        || ((ngx_exiting || ngx_webtorch_handover_begun())
+        || ((ngx_exiting || ngx_webtorch_graceful_begun())
             && !ngx_webtorch_handoff_owned(conf->handoff)))
     {
         return &ngx_webtorch_give_none;

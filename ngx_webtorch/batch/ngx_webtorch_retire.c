@@ -2,7 +2,7 @@
 #include "ngx_webtorch_retire.h"
 #include "ngx_webtorch_api.h"
 #include "ngx_webtorch_done.h"
-#include "ngx_webtorch_handover.h"
+#include "ngx_webtorch_graceful.h"
 #include "ngx_webtorch_leave.h"
 #include "ngx_webtorch_timer.h"
 
@@ -65,7 +65,7 @@ ngx_webtorch_retire_handler(void)
         return;
     }
 
-    if (ngx_webtorch_handover_may_leave()) {
+    if (ngx_webtorch_graceful_may_leave()) {
         ngx_webtorch_leave_now();
         return;
     }

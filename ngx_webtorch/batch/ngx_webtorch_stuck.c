@@ -8,7 +8,7 @@
 #include "ngx_webtorch_batch_measure.h"
 #include "ngx_webtorch_batch_private.h"
 #include "ngx_webtorch_clock.h"
-#include "ngx_webtorch_handover.h"
+#include "ngx_webtorch_graceful.h"
 #include "ngx_webtorch_leave.h"
 #include "ngx_webtorch_log.h"
 #include "ngx_webtorch_slow.h"
@@ -376,7 +376,7 @@ ngx_webtorch_stuck_handler(void)
     if (ngx_process == NGX_PROCESS_WORKER
         && !ngx_exiting
         && !ngx_quit
-        && ngx_webtorch_handover_may_leave())
+        && ngx_webtorch_graceful_may_leave())
     {
         ngx_log_error(NGX_LOG_ERR, ngx_webtorch_stuck.log, 0,
                       "the worker is replaced, as a webtorch handler does not "

@@ -246,17 +246,17 @@ int
 ngx_webtorch_content_read(ngx_webtorch_fields_t *fields,
     const ngx_webtorch_part_t *type, const ngx_webtorch_part_t *body)
 {
-    ngx_webtorch_type_e   told;
+    ngx_webtorch_type_e   declared;
     const unsigned char  *p;
 
     p = (const unsigned char *) body->data;
-    told = ngx_webtorch_content_type(type);
+    declared = ngx_webtorch_content_type(type);
 
     if (!ngx_webtorch_content_charset(type)) {
         fields->unread |= NGX_WEBTORCH_UNREAD_CHARSET;
     }
 
-    if ((told == NGX_WEBTORCH_TYPE_JSON
+    if ((declared == NGX_WEBTORCH_TYPE_JSON
          && ngx_webtorch_content_begins_json(p, body->len))
         || ((*p == '{' || *p == '[')
             && ngx_webtorch_json_is_valid(p, body->len)))
@@ -265,7 +265,7 @@ ngx_webtorch_content_read(ngx_webtorch_fields_t *fields,
         return 1;
     }
 
-    if (told == NGX_WEBTORCH_TYPE_XML
+    if (declared == NGX_WEBTORCH_TYPE_XML
         || (body->len > 5 && memcmp(p, "<?xml", 5) == 0))
     {
         ngx_webtorch_fields_xml(fields, p, body->len);

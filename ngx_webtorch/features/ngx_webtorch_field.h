@@ -76,12 +76,12 @@ typedef enum {
 
 /* anomalies of a request as a whole */
 
-#define NGX_WEBTORCH_ODD_TYPE          0x0001    /* not what the type says */
-#define NGX_WEBTORCH_ODD_SYNTAX        0x0002    /* of JSON, XML, multipart */
-#define NGX_WEBTORCH_ODD_BOUNDARY      0x0004    /* none, or no usual one */
-#define NGX_WEBTORCH_ODD_PART          0x0008    /* header of multipart */
-#define NGX_WEBTORCH_ODD_END           0x0010    /* the body has no end */
-#define NGX_WEBTORCH_ODD_TWICE         0x0020    /* a header, name or type */
+#define NGX_WEBTORCH_FLAW_TYPE          0x0001    /* not what the type says */
+#define NGX_WEBTORCH_FLAW_SYNTAX        0x0002    /* of JSON, XML, multipart */
+#define NGX_WEBTORCH_FLAW_BOUNDARY      0x0004    /* none, or no usual one */
+#define NGX_WEBTORCH_FLAW_PART          0x0008    /* header of multipart */
+#define NGX_WEBTORCH_FLAW_END           0x0010    /* the body has no end */
+#define NGX_WEBTORCH_FLAW_TWICE         0x0020    /* a header, name or type */
 
 
 /* why a part of a request was not read */

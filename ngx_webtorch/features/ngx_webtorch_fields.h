@@ -31,7 +31,7 @@ struct ngx_webtorch_fields_s {
     size_t                 work_size;
 
     uint32_t               unread;        /* NGX_WEBTORCH_UNREAD_... */
-    uint32_t               odd;           /* NGX_WEBTORCH_ODD_... */
+    uint32_t               flaws;         /* NGX_WEBTORCH_FLAW_... */
     uint32_t               count;         /* of fields */
     uint32_t               numbers;       /* values that are no fields */
     uint32_t               nested;

@@ -40,7 +40,7 @@ ngx_webtorch_fields_init(ngx_webtorch_fields_t *fields,
     fields->work = NULL;
     fields->work_size = 0;
     fields->unread = 0;
-    fields->odd = 0;
+    fields->flaws = 0;
     fields->count = 0;
     fields->numbers = 0;
     fields->nested = 0;
@@ -58,7 +58,7 @@ ngx_webtorch_fields_body(ngx_webtorch_fields_t *fields,
 {
     size_t                name;
     ngx_webtorch_part_t   body, head;
-    ngx_webtorch_type_e   told, seen;
+    ngx_webtorch_type_e   declared, detected;
     const unsigned char  *p;
 
     body = *received;
@@ -73,9 +73,9 @@ ngx_webtorch_fields_body(ngx_webtorch_fields_t *fields,
                                      (const unsigned char *) "body", 4);
 
     p = (const unsigned char *) body.data;
-    told = ngx_webtorch_content_type(type);
+    declared = ngx_webtorch_content_type(type);
 
-    if (told == NGX_WEBTORCH_TYPE_MULTIPART) {
+    if (declared == NGX_WEBTORCH_TYPE_MULTIPART) {
         ngx_webtorch_fields_multipart(fields, type, p, body.len);
         goto done;
     }
@@ -86,21 +86,22 @@ ngx_webtorch_fields_body(ngx_webtorch_fields_t *fields,
         head.len = fields->json_len;
     }
 
-    seen = ngx_webtorch_content_look(&head);
+    detected = ngx_webtorch_content_look(&head);
 
-    if (told != NGX_WEBTORCH_TYPE_NONE && told != seen
-        && told != NGX_WEBTORCH_TYPE_TEXT && told != NGX_WEBTORCH_TYPE_GRAPHQL)
+    if (declared != NGX_WEBTORCH_TYPE_NONE && declared != detected
+        && declared != NGX_WEBTORCH_TYPE_TEXT
+        && declared != NGX_WEBTORCH_TYPE_GRAPHQL)
     {
-        fields->odd |= NGX_WEBTORCH_ODD_TYPE;
+        fields->flaws |= NGX_WEBTORCH_FLAW_TYPE;
     }
 
     /* the detected format decides: applications often ignore the type */
 
-    switch (seen) {
+    switch (detected) {
 
     case NGX_WEBTORCH_TYPE_JSON:
 
-        if (told == NGX_WEBTORCH_TYPE_GRAPHQL
+        if (declared == NGX_WEBTORCH_TYPE_GRAPHQL
             && ngx_webtorch_fields_graphql(fields, NGX_WEBTORCH_CODING_NONE, p,
                                            body.len))
         {
@@ -122,20 +123,20 @@ ngx_webtorch_fields_body(ngx_webtorch_fields_t *fields,
 
         /* form parsers also read bytes that are not text */
 
-        if (told == NGX_WEBTORCH_TYPE_FORM) {
+        if (declared == NGX_WEBTORCH_TYPE_FORM) {
             ngx_webtorch_fields_form_bytes(fields, NGX_WEBTORCH_PLACE_FORM, p,
                                            body.len);
 
-        } else if (told == NGX_WEBTORCH_TYPE_TEXT
+        } else if (declared == NGX_WEBTORCH_TYPE_TEXT
                    && !ngx_webtorch_content_is_known(p, body.len))
         {
             ngx_webtorch_fields_plain(fields, NGX_WEBTORCH_PLACE_TEXT, 0, p,
                                       body.len);
 
-        } else if (told == NGX_WEBTORCH_TYPE_XML && *p == '<') {
+        } else if (declared == NGX_WEBTORCH_TYPE_XML && *p == '<') {
             ngx_webtorch_fields_xml(fields, p, body.len);
 
-        } else if (told != NGX_WEBTORCH_TYPE_GRAPHQL
+        } else if (declared != NGX_WEBTORCH_TYPE_GRAPHQL
                    || !ngx_webtorch_fields_graphql(fields,
                                              NGX_WEBTORCH_CODING_NONE, p,
                                              body.len))
@@ -146,7 +147,7 @@ ngx_webtorch_fields_body(ngx_webtorch_fields_t *fields,
         break;
 
     case NGX_WEBTORCH_TYPE_FORM:
-        if (told == NGX_WEBTORCH_TYPE_TEXT) {
+        if (declared == NGX_WEBTORCH_TYPE_TEXT) {
             ngx_webtorch_fields_plain(fields, NGX_WEBTORCH_PLACE_TEXT, 0, p,
                                       body.len);
             break;
@@ -156,18 +157,18 @@ ngx_webtorch_fields_body(ngx_webtorch_fields_t *fields,
         break;
 
     default:
-        if (told == NGX_WEBTORCH_TYPE_FORM) {
+        if (declared == NGX_WEBTORCH_TYPE_FORM) {
             ngx_webtorch_fields_form(fields, NGX_WEBTORCH_PLACE_FORM, p,
                                      body.len);
 
-        } else if (told == NGX_WEBTORCH_TYPE_JSON) {
+        } else if (declared == NGX_WEBTORCH_TYPE_JSON) {
             ngx_webtorch_fields_json(fields, NGX_WEBTORCH_PLACE_JSON, p,
                                      body.len);
 
-        } else if (told == NGX_WEBTORCH_TYPE_XML) {
+        } else if (declared == NGX_WEBTORCH_TYPE_XML) {
             ngx_webtorch_fields_xml(fields, p, body.len);
 
-        } else if (told != NGX_WEBTORCH_TYPE_GRAPHQL
+        } else if (declared != NGX_WEBTORCH_TYPE_GRAPHQL
                    || !ngx_webtorch_fields_graphql(fields,
                                              NGX_WEBTORCH_CODING_NONE, p,
                                              body.len))
@@ -221,7 +222,7 @@ ngx_webtorch_body_decode(ngx_webtorch_fields_t *fields,
                                              ? body->len
                                              : NGX_WEBTORCH_BODY_LOOK))
         {
-            fields->odd |= NGX_WEBTORCH_ODD_TYPE;
+            fields->flaws |= NGX_WEBTORCH_FLAW_TYPE;
             return 1;
         }
 
@@ -284,7 +285,7 @@ ngx_webtorch_body_inflate(ngx_webtorch_fields_t *fields, int bits,
         fields->unread |= NGX_WEBTORCH_UNREAD_SIZE;
 
     } else if (rc != Z_STREAM_END) {
-        fields->odd |= NGX_WEBTORCH_ODD_END;
+        fields->flaws |= NGX_WEBTORCH_FLAW_END;
     }
 
     /* a truncated body is read up to its end */

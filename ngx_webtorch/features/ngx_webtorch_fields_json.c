@@ -76,11 +76,11 @@ ngx_webtorch_fields_json(ngx_webtorch_fields_t *fields,
     ngx_webtorch_fields_leave(fields, name);
 
     if (!json.valid) {
-        fields->odd |= NGX_WEBTORCH_ODD_SYNTAX;
+        fields->flaws |= NGX_WEBTORCH_FLAW_SYNTAX;
     }
 
     if (json.depth) {
-        fields->odd |= NGX_WEBTORCH_ODD_END;
+        fields->flaws |= NGX_WEBTORCH_FLAW_END;
     }
 }
 

@@ -79,7 +79,7 @@ ngx_webtorch_fields_multipart(ngx_webtorch_fields_t *fields,
     if (p == last) {
         /* no part: all of it may be what an application reads */
 
-        fields->odd |= NGX_WEBTORCH_ODD_BOUNDARY;
+        fields->flaws |= NGX_WEBTORCH_FLAW_BOUNDARY;
         ngx_webtorch_fields_plain(fields, NGX_WEBTORCH_PLACE_TEXT, 0,
                                   data, len);
         return;
@@ -104,7 +104,7 @@ ngx_webtorch_fields_multipart(ngx_webtorch_fields_t *fields,
         end = ngx_webtorch_multipart_part(&multipart, p, last);
 
         if (end == last) {
-            fields->odd |= NGX_WEBTORCH_ODD_END;
+            fields->flaws |= NGX_WEBTORCH_FLAW_END;
             return;
         }
 
@@ -159,7 +159,7 @@ ngx_webtorch_multipart_boundary(ngx_webtorch_multipart_t *multipart,
     }
 
     if (found > 1) {
-        multipart->fields->odd |= NGX_WEBTORCH_ODD_BOUNDARY;
+        multipart->fields->flaws |= NGX_WEBTORCH_FLAW_BOUNDARY;
     }
 
     if (multipart->mark_len
@@ -169,7 +169,7 @@ ngx_webtorch_multipart_boundary(ngx_webtorch_multipart_t *multipart,
         return;
     }
 
-    multipart->fields->odd |= NGX_WEBTORCH_ODD_BOUNDARY;
+    multipart->fields->flaws |= NGX_WEBTORCH_FLAW_BOUNDARY;
     multipart->mark_len = 0;
 
     if (len < 3 || data[0] != '-' || data[1] != '-') {
@@ -286,7 +286,7 @@ ngx_webtorch_multipart_part(ngx_webtorch_multipart_t *multipart,
     }
 
     if (multipart->dispositions != 1) {
-        multipart->fields->odd |= NGX_WEBTORCH_ODD_PART;
+        multipart->fields->flaws |= NGX_WEBTORCH_FLAW_PART;
     }
 
     to = end;
@@ -313,7 +313,7 @@ ngx_webtorch_multipart_header(ngx_webtorch_multipart_t *multipart,
     colon = memchr(p, ':', (size_t) (last - p));
 
     if (colon == NULL) {
-        multipart->fields->odd |= NGX_WEBTORCH_ODD_PART;
+        multipart->fields->flaws |= NGX_WEBTORCH_FLAW_PART;
         ngx_webtorch_multipart_syntax(multipart, p, last);
         return;
     }
@@ -321,12 +321,12 @@ ngx_webtorch_multipart_header(ngx_webtorch_multipart_t *multipart,
     for (end = colon; end > p && end[-1] <= ' '; end--) { /* void */ }
 
     if (!ngx_webtorch_multipart_is_token(p, end)) {
-        multipart->fields->odd |= NGX_WEBTORCH_ODD_PART;
+        multipart->fields->flaws |= NGX_WEBTORCH_FLAW_PART;
         ngx_webtorch_multipart_syntax(multipart, p, last);
     }
 
     len = (size_t) (end - p);
-    multipart->fields->odd |= (end < colon) ? NGX_WEBTORCH_ODD_PART : 0;
+    multipart->fields->flaws |= (end < colon) ? NGX_WEBTORCH_FLAW_PART : 0;
 
     for (colon++; colon < last && (*colon == ' ' || *colon == '\t'); colon++) {
         /* void */
@@ -395,7 +395,7 @@ ngx_webtorch_multipart_disposition(ngx_webtorch_multipart_t *multipart,
     /* each text that the header's syntax has no place for is a field */
 
     if (!ngx_webtorch_multipart_is_token(begin, end)) {
-        fields->odd |= NGX_WEBTORCH_ODD_PART;
+        fields->flaws |= NGX_WEBTORCH_FLAW_PART;
         ngx_webtorch_multipart_syntax(multipart, begin, end);
     }
 
@@ -405,12 +405,12 @@ ngx_webtorch_multipart_disposition(ngx_webtorch_multipart_t *multipart,
         begin = (const unsigned char *) name.data;
 
         if (!ngx_webtorch_multipart_is_token(begin, begin + name.len)) {
-            fields->odd |= NGX_WEBTORCH_ODD_PART;
+            fields->flaws |= NGX_WEBTORCH_FLAW_PART;
             ngx_webtorch_multipart_syntax(multipart, begin, begin + name.len);
         }
 
         if (rest.len) {
-            fields->odd |= NGX_WEBTORCH_ODD_PART;
+            fields->flaws |= NGX_WEBTORCH_FLAW_PART;
             begin = (const unsigned char *) rest.data;
             ngx_webtorch_multipart_syntax(multipart, begin, begin + rest.len);
         }
@@ -450,14 +450,14 @@ ngx_webtorch_multipart_disposition(ngx_webtorch_multipart_t *multipart,
                                       value.len);
 
         } else if (value.len) {
-            fields->odd |= NGX_WEBTORCH_ODD_PART;
+            fields->flaws |= NGX_WEBTORCH_FLAW_PART;
             begin = (const unsigned char *) value.data;
             ngx_webtorch_multipart_syntax(multipart, begin, begin + value.len);
         }
     }
 
     if (names > 1 || files > 2) {
-        fields->odd |= NGX_WEBTORCH_ODD_TWICE;
+        fields->flaws |= NGX_WEBTORCH_FLAW_TWICE;
     }
 }
 

@@ -57,7 +57,7 @@ ngx_webtorch_fields_xml(ngx_webtorch_fields_t *fields,
     }
 
     if (xml.depth) {
-        fields->odd |= NGX_WEBTORCH_ODD_END;
+        fields->flaws |= NGX_WEBTORCH_FLAW_END;
     }
 
     ngx_webtorch_fields_leave(fields, name);
@@ -158,7 +158,7 @@ ngx_webtorch_xml_section(ngx_webtorch_xml_t *xml, const char *begin,
         }
     }
 
-    xml->fields->odd |= NGX_WEBTORCH_ODD_END;
+    xml->fields->flaws |= NGX_WEBTORCH_FLAW_END;
     ngx_webtorch_xml_field(xml, from, xml->last, flags);
     xml->p = xml->last;
 
@@ -214,7 +214,7 @@ ngx_webtorch_xml_close(ngx_webtorch_xml_t *xml)
         xml->depth--;
 
     } else {
-        xml->fields->odd |= NGX_WEBTORCH_ODD_SYNTAX;
+        xml->fields->flaws |= NGX_WEBTORCH_FLAW_SYNTAX;
     }
 
     ngx_webtorch_fields_leave(xml->fields, xml->names[xml->depth]);
@@ -240,7 +240,7 @@ ngx_webtorch_xml_element(ngx_webtorch_xml_t *xml)
         end = memchr(begin, '<', (size_t) (xml->last - begin));
         end = end ? end : xml->last;
         ngx_webtorch_xml_field(xml, xml->p, end, NGX_WEBTORCH_FIELD_SYNTAX);
-        xml->fields->odd |= NGX_WEBTORCH_ODD_SYNTAX;
+        xml->fields->flaws |= NGX_WEBTORCH_FLAW_SYNTAX;
         xml->p = end;
 
         return;
@@ -306,7 +306,7 @@ ngx_webtorch_xml_attribute(ngx_webtorch_xml_t *xml)
         end = end ? end : xml->last;
 
         ngx_webtorch_xml_field(xml, p, end, NGX_WEBTORCH_FIELD_SYNTAX);
-        xml->fields->odd |= NGX_WEBTORCH_ODD_SYNTAX;
+        xml->fields->flaws |= NGX_WEBTORCH_FLAW_SYNTAX;
         xml->p = end;
 
         return;
@@ -319,7 +319,7 @@ ngx_webtorch_xml_attribute(ngx_webtorch_xml_t *xml)
     }
 
     if (p == xml->last || *p != '=') {
-        xml->fields->odd |= NGX_WEBTORCH_ODD_SYNTAX;
+        xml->fields->flaws |= NGX_WEBTORCH_FLAW_SYNTAX;
         xml->p = p;
         return;
     }
@@ -346,7 +346,7 @@ ngx_webtorch_xml_attribute(ngx_webtorch_xml_t *xml)
             /* void */
         }
 
-        xml->fields->odd |= NGX_WEBTORCH_ODD_SYNTAX;
+        xml->fields->flaws |= NGX_WEBTORCH_FLAW_SYNTAX;
         ngx_webtorch_xml_field(xml, p, end, 0);
         xml->p = end;
     }

@@ -66,7 +66,7 @@ ngx_webtorch_reading(ngx_webtorch_reading_t *reading, void *memory)
     reading->nwindows = windows->nwindows;
     reading->full = windows->full;
     reading->unread = fields->unread;
-    reading->odd = fields->odd;
+    reading->flaws = fields->flaws;
 }
 
 

@@ -38,7 +38,7 @@ typedef struct {
     uint32_t                     nwindows;
     uint32_t                     full;
     uint32_t                     unread;    /* NGX_WEBTORCH_UNREAD_... */
-    uint32_t                     odd;       /* NGX_WEBTORCH_ODD_... */
+    uint32_t                     flaws;     /* NGX_WEBTORCH_FLAW_... */
 } ngx_webtorch_reading_t;
 
 

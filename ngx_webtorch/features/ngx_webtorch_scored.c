@@ -24,7 +24,7 @@
 
 typedef struct {
     uint32_t  nwindows;
-    uint32_t  odd;
+    uint32_t  flaws;
     uint32_t  unread;
     uint32_t  json_lens;
 } ngx_webtorch_scored_mark_t;
@@ -220,7 +220,7 @@ ngx_webtorch_scored_known(ngx_webtorch_scored_t *scored,
         return 1;
     }
 
-    scored->fields->odd |= kept->odd;
+    scored->fields->flaws |= kept->flaws;
     scored->fields->unread |= kept->unread;
 
     for (i = 0; i < n; i++) {
@@ -242,11 +242,11 @@ ngx_webtorch_scored_begin(ngx_webtorch_scored_t *scored,
     ngx_webtorch_scored_mark_t *mark)
 {
     mark->nwindows = scored->found.nwindows;
-    mark->odd = scored->fields->odd;
+    mark->flaws = scored->fields->flaws;
     mark->unread = scored->fields->unread;
     mark->json_lens = scored->fields->json_lens;
 
-    scored->fields->odd = 0;
+    scored->fields->flaws = 0;
     scored->fields->unread = 0;
 }
 
@@ -263,7 +263,7 @@ ngx_webtorch_scored_end(ngx_webtorch_scored_t *scored,
         ngx_webtorch_scored_keep(scored, key, mark->nwindows);
     }
 
-    scored->fields->odd |= mark->odd;
+    scored->fields->flaws |= mark->flaws;
     scored->fields->unread |= mark->unread;
 }
 
@@ -284,7 +284,7 @@ ngx_webtorch_scored_keep(ngx_webtorch_scored_t *scored,
         return;
     }
 
-    kept->odd = scored->fields->odd;
+    kept->flaws = scored->fields->flaws;
     kept->unread = scored->fields->unread;
 
     memcpy(kept->windows, scored->memory + first,
@@ -484,7 +484,7 @@ ngx_webtorch_scored_request(ngx_webtorch_scored_t *scored,
 
     ngx_webtorch_memo_begin(key, NGX_WEBTORCH_SCORED_REQUEST);
     ngx_webtorch_memo_part(key, method->data, method->len);
-    ngx_webtorch_memo_part(key, &scored->fields->odd, sizeof(uint32_t));
+    ngx_webtorch_memo_part(key, &scored->fields->flaws, sizeof(uint32_t));
     ngx_webtorch_memo_part(key, &scored->fields->unread, sizeof(uint32_t));
 
     if (scored->full || ngx_webtorch_scored_known(scored, key)) {

@@ -43,7 +43,7 @@ typedef struct {
 #define NGX_WEBTORCH_SCORED_KEPT     255
 
 typedef struct {
-    uint32_t                        odd;       /* NGX_WEBTORCH_ODD_... */
+    uint32_t                        flaws;     /* NGX_WEBTORCH_FLAW_... */
     uint32_t                        unread;
     ngx_webtorch_scored_window_t    windows[NGX_WEBTORCH_SCORED_KEPT];
 } ngx_webtorch_scored_kept_t;

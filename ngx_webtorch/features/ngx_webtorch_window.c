@@ -44,7 +44,7 @@ typedef enum {
     NGX_WEBTORCH_NUMBER_COUNT,
     NGX_WEBTORCH_NUMBER_UNPAIRED,
     NGX_WEBTORCH_NUMBER_SHARE,
-    NGX_WEBTORCH_NUMBER_ODD,
+    NGX_WEBTORCH_NUMBER_FLAW,
     NGX_WEBTORCH_NUMBER_UNREAD,
     NGX_WEBTORCH_NUMBER_METHOD
 } ngx_webtorch_number_e;
@@ -681,7 +681,7 @@ ngx_webtorch_windows_request(ngx_webtorch_windows_t *windows,
                                                    method->data, method->len),
                                   0);
 
-    n += ngx_webtorch_window_bits(NGX_WEBTORCH_NUMBER_ODD, fields->odd,
+    n += ngx_webtorch_window_bits(NGX_WEBTORCH_NUMBER_FLAW, fields->flaws,
                                   numbers + n);
     n += ngx_webtorch_window_bits(NGX_WEBTORCH_NUMBER_UNREAD, fields->unread,
                                   numbers + n);

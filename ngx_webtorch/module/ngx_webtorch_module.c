@@ -24,7 +24,7 @@
 #include "ngx_webtorch_accept.h"
 #include "ngx_webtorch_block.h"
 #include "ngx_webtorch_drain.h"
-#include "ngx_webtorch_handover.h"
+#include "ngx_webtorch_graceful.h"
 #include "ngx_webtorch_memory.h"
 #include "ngx_webtorch_metrics_handler.h"
 #include "ngx_webtorch_metrics_worker.h"
@@ -343,7 +343,7 @@ ngx_webtorch_init_module(ngx_cycle_t *cycle)
     conf = ngx_webtorch_get_conf(cycle);
 
     if (conf->zone) {
-        ngx_webtorch_handover_announce(cycle, conf);
+        ngx_webtorch_graceful_announce(cycle, conf);
     }
 
     ngx_webtorch_metrics_init(cycle, conf);
@@ -413,7 +413,7 @@ ngx_webtorch_init_process(ngx_cycle_t *cycle)
 
     ngx_webtorch_python_loaded();
     ngx_webtorch_async_watch();
-    ngx_webtorch_handover_init(conf, cycle->log);
+    ngx_webtorch_graceful_init(conf, cycle->log);
     ngx_webtorch_memory_init(conf, cycle->log);
     ngx_webtorch_metrics_worker_init(cycle->log);
 

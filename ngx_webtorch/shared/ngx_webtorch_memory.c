@@ -6,7 +6,7 @@
  */
 
 #include "ngx_webtorch_memory.h"
-#include "ngx_webtorch_handover.h"
+#include "ngx_webtorch_graceful.h"
 #include "ngx_webtorch_leave.h"
 #include "ngx_webtorch_resident.h"
 #include "ngx_webtorch_timer.h"
@@ -68,7 +68,7 @@ ngx_webtorch_memory_handler(ngx_event_t *ev)
     resident = ngx_webtorch_resident(ev->log);
 
     if (resident > ngx_webtorch_memory_limit
-        && ngx_webtorch_handover_may_leave())
+        && ngx_webtorch_graceful_may_leave())
     {
         ngx_log_error(NGX_LOG_WARN, ev->log, 0,
                       "the worker has %uzk of memory, which is above "

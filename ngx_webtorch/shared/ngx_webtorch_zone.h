@@ -8,7 +8,7 @@
  *     plan      the space that models of a checked configuration need
  *     block     the calls of Python for the memory of a model
  *     training  the lock of training, and how a step is undone
- *     handover  a reload: old workers serve until the new ones do
+ *     graceful  a reload: old workers serve until the new ones do
  *     leave     a worker exits when few clients have to wait for the next one
  *     memory    workers that outgrow webtorch_worker_memory
  *     record    a stream that survives its worker: its states, its answers

@@ -5,7 +5,9 @@ evaluation: Gama, Sebastião and Rodrigues, "On evaluating stream learning algor
 (Bifet and Gavaldà, "Learning from time-changing data with adaptive windowing", 2007) detects when
 the mean error has changed. It is that of the library river: `pip install webtorch[online]`.
 
-    monitor = online.Monitor(model, on_drift=lambda monitor, drift: monitor.raise_rate(10, 2000))
+    monitor = online.Monitor(
+        model, on_drift=lambda monitor, drift: monitor.raise_learning_rate(10, 2000)
+    )
 
     @webtorch.train
     def learn(x: Float32[Tensor, "batch 8"], y: Float32[Tensor, "batch"]) -> ...:
@@ -60,7 +62,7 @@ class Monitor:
         delta: The probability of a detection although nothing has changed, between 0 and 1: a
             smaller one makes detections later.
         on_drift: Called with the monitor and the drift when the error has grown, after a warning
-            is logged. It may call `freeze` or `raise_rate`.
+            is logged. It may call `freeze` or `raise_learning_rate`.
 
     Raises:
         ValueError: `delta` is out of range.
@@ -97,7 +99,7 @@ class Monitor:
         return self._sum / self.samples if self.samples else 0.0
 
     @property
-    def is_frozen(self) -> bool:
+    def frozen(self) -> bool:
         """Whether samples are not learned."""
         return self.samples < self._frozen_until
 
@@ -116,7 +118,7 @@ class Monitor:
 
         """
         self.observe(errors)
-        if not self.is_frozen:
+        if not self.frozen:
             self.model.step(loss)
 
     def observe(self, errors: Tensor) -> None:
@@ -145,14 +147,14 @@ class Monitor:
             self._restore_rates()
 
     def freeze(self, samples: float = float("inf")) -> None:
-        """Learn nothing of the next samples, by default until `thaw`: they are only predicted."""
+        """Only predict the next samples, by default until `unfreeze`."""
         self._frozen_until = self.samples + samples
 
-    def thaw(self) -> None:
+    def unfreeze(self) -> None:
         """Learn again."""
         self._frozen_until = 0
 
-    def raise_rate(self, factor: float, samples: int) -> None:
+    def raise_learning_rate(self, factor: float, samples: int) -> None:
         """Multiply the learning rates of this worker's optimizer for the next samples.
 
         While they are raised, another call only changes for how long.

@@ -97,7 +97,7 @@ def test_host_with_errors_of_its_own_lets_others_go_on(turns, caplog):
     assert not turns.left
     turns.work()
     assert turns.left == 1
-    assert caplog.text.count("goes on alone for 20 s, as it has failed in 3 rounds") == 1
+    assert caplog.text.count("continues alone for 20 s, as it has failed in 3 rounds") == 1
     asked = turns.asked
     assert turns.shown[-2:] == [("a", "b"), ("a",)]
     turns.work(19)
@@ -106,7 +106,7 @@ def test_host_with_errors_of_its_own_lets_others_go_on(turns, caplog):
     # once more, and then for twice as long
     turns.work(2)
     assert (turns.asked, turns.left) == (asked + 1, 2)
-    assert "goes on alone for 40 s" in caplog.text
+    assert "continues alone for 40 s" in caplog.text
     turns.error = None
     turns.work(41)
     assert turns.asked > asked + 1
@@ -143,7 +143,7 @@ def test_pauses_have_a_limit(turns, caplog):
     turns.host._own_errors = 9999
     turns.error = MemoryError()
     turns.work()
-    assert "goes on alone for 3600 s" in caplog.text
+    assert "continues alone for 3600 s" in caplog.text
 
 
 def test_host_that_is_alone_makes_no_pause(turns):

@@ -96,7 +96,7 @@ def test_hosts_between_which_is_a_cut(network):
         hosts.wait_until_counted(13, [0, 1])
         wait_for(lambda: hosts.about(2)["members"] == ["web-2"], "a host to be alone")
         assert hosts.about(2)["uncounted"] == 2
-        hosts.servers[2].wait_for_log("goes on alone: there is no connection to web-1")
+        hosts.servers[2].wait_for_log("continues alone: there is no connection to web-1")
         network.heal(1)
         hosts.wait_until_counted(15)
         assert hosts.about(2)["calls"] == 15

@@ -115,7 +115,7 @@ def test_hosts_that_are_killed_and_join():
                 lambda index=index: hosts.about(index)["members"] == [f"web-{index}"],
                 "a host to be alone",
             )
-            assert hosts.servers[index].log().count("this host goes on alone") == 1
+            assert hosts.servers[index].log().count("this host continues alone") == 1
         hosts.train(1, 1)
         hosts.servers[0].start()
         hosts.wait_until_counted(27)
@@ -134,7 +134,7 @@ def test_hosts_are_ready_with_the_models_of_all():
         # it serves, but has nothing but what its code has made
         second.start()
         hosts.train(1, 1)
-        second.wait_for_log("goes on alone")
+        second.wait_for_log("continues alone")
         assert second.get("/ready").status_code == 503
         text = "the models of the cluster are not here yet"
         assert text in second.get("/ready").text

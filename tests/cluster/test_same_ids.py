@@ -100,7 +100,7 @@ def start(monkeypatch) -> Iterator:
 
 def check_newcomer(original: Running, newcomer: Running) -> None:
     """Check that one host gives way, and that each log has one line of that."""
-    wait_for(lambda: newcomer.has("goes on alone: the id a is that of another host"), "an error")
+    wait_for(lambda: newcomer.has("continues alone: the id a is that of another host"), "an error")
     wait_for(lambda: original.has('host "a" is refused'), "the other one's error")
     first = len(original.views)
     wait_for(lambda: len(original.views) > first + 5, "more rounds")
@@ -135,7 +135,7 @@ def test_worker_that_takes_over_is_the_same_host(start):
     # its heartbeats go on meanwhile
     after = start("original", "a")
     wait_for(lambda: len(after.views) > 5, "rounds")
-    assert not after.has("goes on alone") and not after.has("is refused")
+    assert not after.has("continues alone") and not after.has("is refused")
 
 
 def entry(host: str, instance: str, since: float) -> _Entry:

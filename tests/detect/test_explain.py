@@ -45,7 +45,7 @@ def test_decodings_and_faults_are_named():
     assert about["query.a"] == ["percent again"]
     assert about["query.b"] == ["base64"]
     broken = Request(b"POST", b"/", [(b"Content-Type", b"application/json")], b'{"a": "b')
-    assert read(broken).odd
+    assert read(broken).flaws
     deep = Request(b"POST", b"/", [(b"Content-Type", b"application/json")], b"[" * 100)
     assert read(deep).unread == ["depth"]
 

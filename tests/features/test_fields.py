@@ -103,13 +103,13 @@ def test_json_paths(library):
         ("json", "body.user.tags.b", b"c"),
     ]
     assert request.numbers == 4
-    assert not request.odd
+    assert not request.flaws
 
 
 def test_ndjson(library):
     request = read(library, body=b'{"a":"x"}\n{"a":"y"}\n', type=b"application/x-ndjson")
     assert request.values() == [b"x", b"y"]
-    assert not request.odd
+    assert not request.flaws
 
 
 def test_json_before_tensors(library):
@@ -121,7 +121,7 @@ def test_json_before_tensors(library):
         length = header, str(len(head)).encode()
         request = read(library, headers=(length,), body=head + tensors, type=kind)
         assert request.values() == [b"x"]
-        assert not request.odd
+        assert not request.flaws
 
     attack = b'\n{"x":"\xff\xff\xff\xff\xff","q":"<script>"}'
     for headers in (), ((header, b"7"),), ((header, b"+7"),):
@@ -154,7 +154,7 @@ def test_json_duplicate_keys_are_all_read(library):
 def test_json_of_lenient_parsers(library, body):
     request = read(library, body=body % b"attack<x>", type=b"application/json")
     assert b"attack<x>" in request.values()
-    assert request.odd
+    assert request.flaws
 
 
 def test_json_comments_are_fields(library):
@@ -265,7 +265,7 @@ def test_xml(library):
         ("body.r.item", b"A & B"),
         ("body.r.c", b"<b>"),
     ]
-    assert not request.odd
+    assert not request.flaws
 
 
 @pytest.mark.parametrize(
@@ -274,7 +274,7 @@ def test_xml(library):
 def test_xml_malformed_is_read(library, body):
     request = read(library, body=b"<x/>" + body % b"'attack'", type=b"application/xml")
     assert any(b"attack" in value for value in request.values())
-    assert request.odd
+    assert request.flaws
 
 
 def test_multipart(library):
@@ -293,7 +293,7 @@ def test_multipart(library):
         ("multipart", "body.pic", b"a.png"),
         ("json", "body.meta.k", b"v"),
     ]
-    assert not request.odd
+    assert not request.flaws
 
 
 @pytest.mark.parametrize(
@@ -403,7 +403,7 @@ def test_text_with_the_magic_of_a_picture_is_text(library):
     body = b"GIF89a" + ATTACK
     request = read(library, body=body, type=b"image/gif")
     assert request.values() == [body]
-    assert request.odd == {"type"}
+    assert request.flaws == {"type"}
 
 
 @pytest.mark.parametrize(
@@ -460,7 +460,7 @@ def test_content_encoding_unread(library):
     assert read(library, encoding=b"br", body=b"\x0b\x02\x80x").unread == {"encoding"}
     assert read(library, encoding=b"gzip", body=body, work=0).unread == {"encoding"}
     assert read(library, encoding=b"gzip", body=gzip.compress(bytes(1 << 20))).unread == {"size"}
-    assert read(library, encoding=b"gzip", body=body[:-9]).odd >= {"end"}
+    assert read(library, encoding=b"gzip", body=body[:-9]).flaws >= {"end"}
 
 
 CHARSETS = [

@@ -37,7 +37,7 @@ DECODED = (
     "ascii",
 )
 FLAGS = ("key", "filename", "more", "opaque", "binary", "markup", "syntax", "null")
-ODD = ("type", "syntax", "boundary", "part", "end", "twice")
+FLAWS = ("type", "syntax", "boundary", "part", "end", "twice")
 UNREAD = ("encoding", "charset", "depth", "size")
 
 WORK = 1 << 18
@@ -105,7 +105,7 @@ class Reader(ctypes.Structure):
         ("work", ctypes.c_void_p),
         ("work_size", ctypes.c_size_t),
         ("unread", ctypes.c_uint32),
-        ("odd", ctypes.c_uint32),
+        ("flaws", ctypes.c_uint32),
         ("count", ctypes.c_uint32),
         ("numbers", ctypes.c_uint32),
         ("nested", ctypes.c_uint32),
@@ -127,7 +127,7 @@ class Field(NamedTuple):
 
 class Request(NamedTuple):
     fields: list[Field]
-    odd: set[str]
+    flaws: set[str]
     unread: set[str]
     numbers: int
 
@@ -214,7 +214,7 @@ def read(
     feed(library, reader, path, query, headers, (type, encoding, body))
     return Request(
         found,
-        set(names_of(reader.odd, ODD)),
+        set(names_of(reader.flaws, FLAWS)),
         set(names_of(reader.unread, UNREAD)),
         reader.numbers,
     )

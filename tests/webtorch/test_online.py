@@ -62,9 +62,9 @@ def test_improvement_is_no_drift(model):
 def test_rates_are_raised_for_some_samples(model):
     monitor = online.Monitor(model)
     rates = model.optimizer.param_groups
-    monitor.raise_rate(10, samples=20)
+    monitor.raise_learning_rate(10, samples=20)
     assert rates[0]["lr"] == 5
-    monitor.raise_rate(10, samples=30)
+    monitor.raise_learning_rate(10, samples=30)
     assert rates[0]["lr"] == 5
     monitor.observe(torch.zeros(29))
     assert rates[0]["lr"] == 5
@@ -83,14 +83,14 @@ def test_frozen_model_does_not_learn(model):
         assert model.steps == 1
         monitor.freeze(8)
         step()
-        assert monitor.is_frozen
+        assert monitor.frozen
         assert model.steps == 1
         step()
         assert model.steps == 2
         monitor.freeze()
         step()
         assert model.steps == 2
-        monitor.thaw()
+        monitor.unfreeze()
         step()
         assert model.steps == 3
 

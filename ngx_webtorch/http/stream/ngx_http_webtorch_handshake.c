@@ -19,7 +19,7 @@ static ngx_uint_t ngx_http_webtorch_handshake_has_token(ngx_str_t *value,
 static ngx_uint_t ngx_http_webtorch_handshake_next(ngx_str_t *list,
     u_char separator, ngx_str_t *item);
 static ngx_uint_t ngx_http_webtorch_handshake_offer(ngx_str_t *offer,
-    ngx_uint_t *told);
+    ngx_uint_t *named);
 static ngx_uint_t ngx_http_webtorch_handshake_bits(ngx_str_t *value);
 static ngx_int_t ngx_http_webtorch_handshake_add_extension(
     ngx_http_request_t *r, ngx_http_webtorch_handshake_t *handshake);
@@ -214,7 +214,7 @@ ngx_http_webtorch_handshake_extend(ngx_http_request_t *r,
            && ngx_http_webtorch_handshake_next(&offers, ',', &offer))
     {
         handshake->window = ngx_http_webtorch_handshake_offer(&offer,
-                                                        &handshake->told);
+                                                        &handshake->named);
     }
 
     return NGX_OK;
@@ -228,7 +228,7 @@ ngx_http_webtorch_handshake_extend(ngx_http_request_t *r,
  */
 
 static ngx_uint_t
-ngx_http_webtorch_handshake_offer(ngx_str_t *offer, ngx_uint_t *told)
+ngx_http_webtorch_handshake_offer(ngx_str_t *offer, ngx_uint_t *named)
 {
     u_char      *p;
     ngx_str_t    item, value;
@@ -289,7 +289,7 @@ ngx_http_webtorch_handshake_offer(ngx_str_t *offer, ngx_uint_t *told)
         }
     }
 
-    *told = (seen >> 3) & 1;
+    *named = (seen >> 3) & 1;
 
     return window;
 }
@@ -398,7 +398,7 @@ ngx_http_webtorch_handshake_add_extension(ngx_http_request_t *r,
 
     /* RFC 7692, 7.1.2.1: an offer with bits is accepted by an answer with them */
 
-    if (handshake->told) {
+    if (handshake->named) {
         p = ngx_sprintf(p, "; server_max_window_bits=%ui", handshake->window);
     }
 

@@ -14,7 +14,7 @@ typedef struct {
     ngx_str_t   protocol;                 /* that was chosen; or empty */
     ngx_uint_t  window;                   /* bits, of answers with permessage-
                                              deflate; 0: it is not used */
-    ngx_uint_t  told;                     /* the client has named the bits */
+    ngx_uint_t  named;                    /* the client has named the bits */
 } ngx_http_webtorch_handshake_t;
 
 

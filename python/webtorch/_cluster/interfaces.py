@@ -24,7 +24,7 @@ class ClusterError(Exception):
 
 
 class Unreachable(ClusterError):
-    """The membership service did not answer in time: the host goes on alone."""
+    """The membership service did not answer in time: the host continues alone."""
 
 
 class Taken(ClusterError):

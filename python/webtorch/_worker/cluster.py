@@ -542,7 +542,7 @@ class Host:
         seconds = min(PAUSE * self._settings.timeout * 2.0**doublings, MAX_PAUSE)
         self._pause(seconds)
         log.error(
-            'cluster "%s": this host goes on alone for %.0f s, as it has failed in %d rounds',
+            'cluster "%s": this host continues alone for %.0f s, as it has failed in %d rounds',
             self._settings.name,
             seconds,
             self._own_errors,
@@ -603,7 +603,7 @@ class Host:
             # others would wait for this host in each round
             self._pause(PAUSE * self._settings.timeout)
         if self._ids != ():
-            log.error('cluster "%s": this host goes on alone: %s', self._settings.name, error)
+            log.error('cluster "%s": this host continues alone: %s', self._settings.name, error)
         self._show_alone()
 
     def _show_alone(self) -> None:

@@ -101,8 +101,8 @@ def explain(
     """
     found = read(request)
     yield f"{_plain(request.method)} {_plain(request.target)}"
-    if found.odd:
-        yield f"unusual: {', '.join(found.odd)}"
+    if found.flaws:
+        yield f"unusual: {', '.join(found.flaws)}"
     if found.unread:
         why = ", ".join(found.unread)
         yield f"not all is read ({why}): if the rest is not denied, it goes by on_unread"

@@ -26,7 +26,7 @@ KINDS = (
     *("name", "file name", "continued", "not text", "binary", "markup", "syntax", "null bytes"),
 )
 UNREAD = ("content encoding", "charset", "depth", "size")
-ODD = (
+FLAWS = (
     *("not of its content type", "malformed", "unusual boundary", "unusual header of a part"),
     *("no end", "doubled header, name or type"),
 )
@@ -83,7 +83,7 @@ class Fields:
         spans: Where the token of each number is in the value, int32 `[n, 2]`: begin and length; a
             length of 0: the number is of the whole value.
         unread: What could not be read; not empty: the numbers are those of the rest.
-        odd: What is unusual in the request as a whole.
+        flaws: What is unusual in the request as a whole.
 
     """
 
@@ -92,7 +92,7 @@ class Fields:
     windows: Tensor = field(default_factory=lambda: torch.zeros(1, 0, dtype=torch.int64))
     spans: Tensor = field(default_factory=lambda: torch.zeros(0, 2, dtype=torch.int32))
     unread: list[str] = field(default_factory=list)
-    odd: list[str] = field(default_factory=list)
+    flaws: list[str] = field(default_factory=list)
 
 
 class _Part(ctypes.Structure):
@@ -122,7 +122,7 @@ class _Reading(ctypes.Structure):
         ("size", ctypes.c_uint32),
         *((name, ctypes.c_void_p) for name in ("numbers", "windows", "spans")),
         ("handler", _HANDLER),
-        *((name, ctypes.c_uint32) for name in ("count", "nwindows", "full", "unread", "odd")),
+        *((name, ctypes.c_uint32) for name in ("count", "nwindows", "full", "unread", "flaws")),
     )
 
 
@@ -167,7 +167,7 @@ def read(request: Request) -> Fields:
     found.numbers, found.windows = numbers[None, :n], windows[None, :n].long()
     found.spans = spans[:n]
     found.unread = _names(reading.unread, UNREAD) + ["too many fields"] * bool(reading.full)
-    found.odd = _names(reading.odd, ODD)
+    found.flaws = _names(reading.flaws, FLAWS)
     return found
 
 

@@ -204,7 +204,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fuzz_request_split(request.parts, data, size);
 
     fits = fuzz_read_windows(&request);
-    odd = fuzz_fields.odd;
+    odd = fuzz_fields.flaws;
     unread = fuzz_fields.unread;
 
     /* what comes for the third time is in the memo, also of another request */
@@ -215,7 +215,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         fuzz_read(&request, 2);
 
         if (fits) {
-            fuzz_check(fuzz_fields.odd == odd && fuzz_fields.unread == unread,
+            fuzz_check(fuzz_fields.flaws == odd && fuzz_fields.unread == unread,
                        "something else is unusual");
             fuzz_compare();
         }

@@ -6,7 +6,7 @@
  * quit continues to serve until all new ones have reached their event loops.
  */
 
-#include "ngx_webtorch_handover.h"
+#include "ngx_webtorch_graceful.h"
 #include "ngx_webtorch_robust.h"
 #include "ngx_webtorch_timer.h"
 #include "ngx_webtorch_worker.h"
@@ -16,11 +16,11 @@
 
 
 /* poll interval, ms */
-#define NGX_WEBTORCH_HANDOVER_POLL  5
+#define NGX_WEBTORCH_GRACEFUL_POLL  5
 
 /* how long old workers wait for the new ones, and for the first of them, ms */
-#define NGX_WEBTORCH_HANDOVER_TIME  60000
-#define NGX_WEBTORCH_HANDOVER_NONE  2000
+#define NGX_WEBTORCH_GRACEFUL_TIME  60000
+#define NGX_WEBTORCH_GRACEFUL_NONE  2000
 
 
 typedef struct {
@@ -29,20 +29,20 @@ typedef struct {
     ngx_event_handler_pt         channel; /* nginx's handler of the master's
                                              commands */
     uint64_t                     generation;
-} ngx_webtorch_handover_t;
+} ngx_webtorch_graceful_t;
 
 
-static void ngx_webtorch_handover_begin(ngx_event_t *ev);
-static void ngx_webtorch_handover_channel(ngx_event_t *ev);
-static void ngx_webtorch_handover_poll(ngx_event_t *ev);
-static ngx_uint_t ngx_webtorch_handover_count(ngx_uint_t *started);
+static void ngx_webtorch_graceful_begin(ngx_event_t *ev);
+static void ngx_webtorch_graceful_channel(ngx_event_t *ev);
+static void ngx_webtorch_graceful_poll(ngx_event_t *ev);
+static ngx_uint_t ngx_webtorch_graceful_count(ngx_uint_t *started);
 
 
-static ngx_webtorch_handover_t  ngx_webtorch_handover;
+static ngx_webtorch_graceful_t  ngx_webtorch_graceful;
 
 
 void
-ngx_webtorch_handover_announce(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf)
+ngx_webtorch_graceful_announce(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf)
 {
     ngx_core_conf_t             *ccf;
     ngx_webtorch_shared_zone_t  *shared;
@@ -57,7 +57,7 @@ ngx_webtorch_handover_announce(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf)
 
 
 void
-ngx_webtorch_handover_init(ngx_webtorch_conf_t *conf, ngx_log_t *log)
+ngx_webtorch_graceful_init(ngx_webtorch_conf_t *conf, ngx_log_t *log)
 {
     ngx_webtorch_timer_t  *timer;
 
@@ -65,16 +65,16 @@ ngx_webtorch_handover_init(ngx_webtorch_conf_t *conf, ngx_log_t *log)
         return;
     }
 
-    ngx_webtorch_handover.generation = conf->generation;
+    ngx_webtorch_graceful.generation = conf->generation;
 
     /*
      * It expires in the first turn of the event loop.  The channel is opened
      * before that, after modules are initialized.
      */
 
-    timer = &ngx_webtorch_handover.timer;
+    timer = &ngx_webtorch_graceful.timer;
 
-    ngx_webtorch_timer_init(timer, ngx_webtorch_handover_begin, NULL, log);
+    ngx_webtorch_timer_init(timer, ngx_webtorch_graceful_begin, NULL, log);
     timer->event.cancelable = 1;
 
     ngx_add_timer(&timer->event, 0);
@@ -82,7 +82,7 @@ ngx_webtorch_handover_init(ngx_webtorch_conf_t *conf, ngx_log_t *log)
 
 
 static void
-ngx_webtorch_handover_begin(ngx_event_t *ev)
+ngx_webtorch_graceful_begin(ngx_event_t *ev)
 {
     ngx_uint_t         i;
     ngx_connection_t  *c;
@@ -93,8 +93,8 @@ ngx_webtorch_handover_begin(ngx_event_t *ev)
         c = &ngx_cycle->connections[i];
 
         if (c->fd == ngx_channel && c->read->channel) {
-            ngx_webtorch_handover.channel = c->read->handler;
-            c->read->handler = ngx_webtorch_handover_channel;
+            ngx_webtorch_graceful.channel = c->read->handler;
+            c->read->handler = ngx_webtorch_graceful_channel;
             return;
         }
     }
@@ -104,72 +104,72 @@ ngx_webtorch_handover_begin(ngx_event_t *ev)
 /* a worker waits only in a reload: then a later configuration is in force */
 
 static void
-ngx_webtorch_handover_channel(ngx_event_t *ev)
+ngx_webtorch_graceful_channel(ngx_event_t *ev)
 {
-    ngx_webtorch_handover.channel(ev);
+    ngx_webtorch_graceful.channel(ev);
 
     if (!ngx_quit
-        || !ngx_webtorch_handover_begun()
-        || ngx_webtorch_handover_ready())
+        || !ngx_webtorch_graceful_begun()
+        || ngx_webtorch_graceful_ready())
     {
         return;
     }
 
     ngx_quit = 0;
 
-    ev = &ngx_webtorch_handover.timer.event;
+    ev = &ngx_webtorch_graceful.timer.event;
 
     if (!ev->timer_set) {
-        ev->handler = ngx_webtorch_handover_poll;
-        ngx_webtorch_handover.begun = ngx_current_msec;
-        ngx_add_timer(ev, NGX_WEBTORCH_HANDOVER_POLL);
+        ev->handler = ngx_webtorch_graceful_poll;
+        ngx_webtorch_graceful.begun = ngx_current_msec;
+        ngx_add_timer(ev, NGX_WEBTORCH_GRACEFUL_POLL);
     }
 }
 
 
 static void
-ngx_webtorch_handover_poll(ngx_event_t *ev)
+ngx_webtorch_graceful_poll(ngx_event_t *ev)
 {
     ngx_uint_t  started, ready;
     ngx_msec_t  waited;
 
-    waited = ngx_current_msec - ngx_webtorch_handover.begun;
-    ready = ngx_webtorch_handover_count(&started);
+    waited = ngx_current_msec - ngx_webtorch_graceful.begun;
+    ready = ngx_webtorch_graceful_count(&started);
 
     if (ready >= ngx_webtorch_zone.shared->nworkers
-        || waited > NGX_WEBTORCH_HANDOVER_TIME
-        || (started == 0 && waited > NGX_WEBTORCH_HANDOVER_NONE))
+        || waited > NGX_WEBTORCH_GRACEFUL_TIME
+        || (started == 0 && waited > NGX_WEBTORCH_GRACEFUL_NONE))
     {
         ngx_quit = 1;
         return;
     }
 
-    ngx_add_timer(ev, NGX_WEBTORCH_HANDOVER_POLL);
+    ngx_add_timer(ev, NGX_WEBTORCH_GRACEFUL_POLL);
 }
 
 
 ngx_uint_t
-ngx_webtorch_handover_ready(void)
+ngx_webtorch_graceful_ready(void)
 {
     ngx_uint_t  started;
 
-    return ngx_webtorch_handover_count(&started)
+    return ngx_webtorch_graceful_count(&started)
            >= ngx_webtorch_zone.shared->nworkers;
 }
 
 
 ngx_uint_t
-ngx_webtorch_handover_begun(void)
+ngx_webtorch_graceful_begun(void)
 {
     return ngx_webtorch_zone.shared->in_force
-           > ngx_webtorch_handover.generation;
+           > ngx_webtorch_graceful.generation;
 }
 
 
 ngx_uint_t
-ngx_webtorch_handover_may_leave(void)
+ngx_webtorch_graceful_may_leave(void)
 {
-    return ngx_webtorch_handover_ready()
+    return ngx_webtorch_graceful_ready()
            && ngx_webtorch_robust_trylock(&ngx_webtorch_zone.shared->leaving)
               != NGX_BUSY;
 }
@@ -181,7 +181,7 @@ ngx_webtorch_handover_may_leave(void)
  */
 
 static ngx_uint_t
-ngx_webtorch_handover_count(ngx_uint_t *started)
+ngx_webtorch_graceful_count(ngx_uint_t *started)
 {
     ngx_uint_t                   i, ready;
     ngx_webtorch_slot_t         *slot;
