@@ -309,10 +309,13 @@ def go_on(client: "subprocess.Popen[str]") -> None:
 
 
 def long_http2(settings: Settings) -> Row:
-    """Streams over one connection; the growth of memory between their chunks 1000 and 10,000."""
+    """Streams over one connection; the growth of memory between their chunks 1000 and 10,000.
+
+    A first run does not count: the thread that slow calls are moved to starts at any chunk of it.
+    """
     with start() as server, compiled("duplex") as programs:
         growth = []
-        for _ in range(settings.repeat):
+        for _ in range(1 + settings.repeat):
             arguments = (HTTP2, "/small", "http2", 100, 10000, 8, 32, 1000, 0)
             with duplex(programs, *arguments) as client:
                 at_mark(client)
@@ -323,10 +326,13 @@ def long_http2(settings: Settings) -> Row:
                 go_on(client)
             assert client.returncode == 0, "an answer was wrong"
         log = alerts(server)
+    first, *growth = growth
     value = max(growth)
     name = "100 streams over one HTTP/2 connection, 10,000 chunks each, growth"
     met = value < 1 and not log
-    return Row(name, "< 1 MB", value, met, "of MB", {"megabytes": growth, "alerts": log})
+    return Row(
+        name, "< 1 MB", value, met, "of MB", {"first": first, "megabytes": growth, "alerts": log}
+    )
 
 
 def hour(settings: Settings) -> Row:
