@@ -26,6 +26,11 @@
 /* a longer one may be a piece, which ends within a group or an escape */
 #define NGX_WEBTORCH_LONG_BASE64  1024
 
+/* what is no digit of base64: a blank for "+", the end of a line, all others */
+#define NGX_WEBTORCH_BASE64_BLANK   64
+#define NGX_WEBTORCH_BASE64_LINE    65
+#define NGX_WEBTORCH_BASE64_NONE    99
+
 /* bytes of base64 that is opaque unless it is text */
 #define NGX_WEBTORCH_MIN_OPAQUE   40
 
@@ -558,10 +563,28 @@ size_t
 ngx_webtorch_decoding_base64(unsigned char *p, const unsigned char *from,
     size_t len)
 {
-    int             value;
     size_t          i, n, blanks;
-    uint32_t        bits;
-    unsigned char   c, *to;
+    uint32_t        bits, value;
+    unsigned char   *to;
+
+    static const unsigned char  digits[256] = {
+        99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 65, 99, 99, 65, 99, 99,
+        99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99,
+        64, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 62, 99, 62, 99, 63,
+        52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 99, 99, 99, 99, 99, 99,
+        99, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14,
+        15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 99, 99, 99, 99, 63,
+        99, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40,
+        41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 99, 99, 99, 99, 99,
+        99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99,
+        99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99,
+        99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99,
+        99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99,
+        99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99,
+        99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99,
+        99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99,
+        99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99
+    };
 
     while (len && from[len - 1] == '=') {
         len--;
@@ -571,37 +594,45 @@ ngx_webtorch_decoding_base64(unsigned char *p, const unsigned char *from,
     bits = 0;
     n = 0;
     blanks = 0;
+    i = 0;
 
-    for (i = 0; i < len; i++) {
-        c = from[i];
+    while (i < len) {
 
-        if (c >= 'A' && c <= 'Z') {
-            value = c - 'A';
+        if (n % 4 == 0 && len - i >= 4
+            && (digits[from[i]] | digits[from[i + 1]] | digits[from[i + 2]]
+                | digits[from[i + 3]]) < NGX_WEBTORCH_BASE64_BLANK)
+        {
+            bits = (uint32_t) digits[from[i]] << 18
+                   | (uint32_t) digits[from[i + 1]] << 12
+                   | (uint32_t) digits[from[i + 2]] << 6
+                   | digits[from[i + 3]];
 
-        } else if (c >= 'a' && c <= 'z') {
-            value = c - 'a' + 26;
+            *to++ = (unsigned char) (bits >> 16);
+            *to++ = (unsigned char) (bits >> 8);
+            *to++ = (unsigned char) bits;
 
-        } else if (c >= '0' && c <= '9') {
-            value = c - '0' + 52;
+            i += 4;
+            n += 4;
 
-        } else if (c == '+' || c == '-') {
-            value = 62;
-
-        } else if (c == ' ') {
-            value = 62;
-            blanks++;
-
-        } else if (c == '/' || c == '_') {
-            value = 63;
-
-        } else if (c == '\r' || c == '\n') {
             continue;
+        }
 
-        } else {
+        value = digits[from[i++]];
+
+        if (value == NGX_WEBTORCH_BASE64_NONE) {
             return 0;
         }
 
-        bits = bits << 6 | (uint32_t) value;
+        if (value == NGX_WEBTORCH_BASE64_LINE) {
+            continue;
+        }
+
+        if (value == NGX_WEBTORCH_BASE64_BLANK) {
+            value = 62;
+            blanks++;
+        }
+
+        bits = bits << 6 | value;
 
         if (n % 4) {
             *to++ = (unsigned char) (bits >> (6 - 2 * (n % 4)));

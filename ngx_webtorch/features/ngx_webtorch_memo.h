@@ -43,7 +43,8 @@ typedef struct {
     uint64_t                  seed;
     uint64_t                  head;       /* bytes that were ever written */
     uint32_t                  seen[NGX_WEBTORCH_MEMO_SEEN];
-    ngx_webtorch_memo_slot_t  slots[NGX_WEBTORCH_MEMO_SLOTS];
+    /* all places of a key are in one cache line */
+    _Alignas(64) ngx_webtorch_memo_slot_t  slots[NGX_WEBTORCH_MEMO_SLOTS];
     unsigned char             ring[NGX_WEBTORCH_MEMO_RING];
 } ngx_webtorch_memo_t;
 

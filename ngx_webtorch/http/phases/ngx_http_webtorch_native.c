@@ -151,18 +151,18 @@ ngx_http_webtorch_native_create(const webtorch_net_t *from,
 static ngx_webtorch_memo_t *
 ngx_http_webtorch_native_create_memo(void)
 {
-    uint64_t              seed;
-    ngx_webtorch_memo_t  *memo;
+    void      *memo;
+    uint64_t   seed;
 
-    if (getentropy(&seed, sizeof(uint64_t)) != 0) {
+    if (getentropy(&seed, sizeof(uint64_t)) != 0
+        || posix_memalign(&memo, _Alignof(ngx_webtorch_memo_t),
+                          sizeof(ngx_webtorch_memo_t))
+           != 0)
+    {
         return NULL;
     }
 
-    memo = malloc(sizeof(ngx_webtorch_memo_t));
-
-    if (memo) {
-        ngx_webtorch_memo_init(memo, seed);
-    }
+    ngx_webtorch_memo_init(memo, seed);
 
     return memo;
 }
