@@ -142,7 +142,8 @@ struct ngx_http_webtorch_stream_s {
 
     /* with "resume" */
     ngx_webtorch_claim_t         claim;      /* its record; or none */
-    ngx_queue_t                  queue;      /* of all in this worker */
+    ngx_queue_t                  queue;      /* of those in this worker that
+                                                have sent a head */
     uint64_t                     from;       /* answers that the client has */
 
     ngx_webtorch_account_t       account;    /* of the messages and answers */

@@ -1,7 +1,6 @@
 
 #include "ngx_http_webtorch_stream_http.h"
 #include "ngx_http_webtorch_ctx.h"
-#include "ngx_http_webtorch_stream_format.h"
 #include "ngx_http_webtorch_stream_head.h"
 #include "ngx_http_webtorch_stream_input.h"
 #include "ngx_http_webtorch_stream_output.h"
@@ -18,12 +17,6 @@ ngx_http_webtorch_stream_http(ngx_http_request_t *r,
     ngx_http_webtorch_stream_t *st)
 {
     ngx_int_t  rc;
-
-    rc = ngx_http_webtorch_stream_negotiate(r, st);
-
-    if (rc != NGX_DECLINED) {
-        return rc;
-    }
 
     st->start = ngx_http_webtorch_stream_http_start;
     st->read_chunk = ngx_http_webtorch_stream_read;

@@ -72,7 +72,7 @@ ngx_http_webtorch_stream_begin(ngx_http_webtorch_stream_t *st)
     rc = ngx_http_webtorch_stream_open(st);
 
     if (rc != NGX_AGAIN) {
-        ngx_http_finalize_request(r, rc);
+        ngx_http_webtorch_stream_finalize(r, rc);
     }
 }
 
@@ -164,8 +164,8 @@ ngx_http_webtorch_stream_open_done(ngx_webtorch_waiter_t *waiter,
         ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
         ctx->waiter.deadline = waiter->deadline;
 
-        ngx_http_finalize_request(r,
-                                  ngx_http_webtorch_failed(r, job, NULL));
+        ngx_http_webtorch_stream_finalize(r,
+                                     ngx_http_webtorch_failed(r, job, NULL));
     }
 
     ngx_http_run_posted_requests(c);
@@ -433,7 +433,7 @@ ngx_http_webtorch_stream_stop(ngx_http_webtorch_stream_t *st)
 
     st->restart = 1;
 
-    if (!st->request->header_sent || st->in_call || st->ended) {
+    if (st->in_call || st->ended) {
         return;
     }
 

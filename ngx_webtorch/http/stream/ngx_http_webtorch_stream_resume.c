@@ -3,7 +3,6 @@
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_header.h"
 #include "ngx_http_webtorch_stream_output.h"
-#include "ngx_http_webtorch_stream_table.h"
 #include "ngx_webtorch_metrics_handler.h"
 
 #include <sys/random.h>
@@ -79,8 +78,6 @@ ngx_http_webtorch_stream_add_record(ngx_http_request_t *r,
                    "\"webtorch_zone\" has no room for another stream");
     }
 
-    ngx_http_webtorch_stream_enlist(st);
-
     ngx_webtorch_records_id(&st->claim, st->id);
     st->id_len = NGX_WEBTORCH_RECORD_ID;
 
@@ -124,8 +121,6 @@ ngx_http_webtorch_stream_take_record(ngx_http_request_t *r,
                    "unknown_stream",
                    "there is no such stream, or it has expired");
     }
-
-    ngx_http_webtorch_stream_enlist(st);
 
     ngx_memcpy(st->id, id->data, id->len);
     st->id_len = id->len;

@@ -43,7 +43,7 @@ static ngx_int_t ngx_http_webtorch_stream_close(ngx_http_webtorch_stream_t *st);
 static void ngx_http_webtorch_stream_free(ngx_http_webtorch_stream_t *st);
 
 
-/* streams with records whose requests this worker has */
+/* streams with records to whose clients this worker has sent a head */
 static ngx_queue_t  ngx_http_webtorch_stream_list = {
     &ngx_http_webtorch_stream_list, &ngx_http_webtorch_stream_list
 };

@@ -45,7 +45,7 @@ static ngx_int_t ngx_http_webtorch_websocket_close(
 
 
 ngx_int_t
-ngx_http_webtorch_websocket(ngx_http_request_t *r,
+ngx_http_webtorch_websocket_check(ngx_http_request_t *r,
     ngx_http_webtorch_stream_t *st)
 {
     ngx_str_t                       name, value;
@@ -108,12 +108,25 @@ ngx_http_webtorch_websocket(ngx_http_request_t *r,
         st->window = w->handshake.window;
     }
 
+    st->websocket = w;
+
+    return NGX_DECLINED;
+}
+
+
+ngx_int_t
+ngx_http_webtorch_websocket(ngx_http_request_t *r,
+    ngx_http_webtorch_stream_t *st)
+{
+    ngx_http_webtorch_websocket_t  *w;
+
+    w = st->websocket;
+
     /* what came after the head */
 
     w->in = *r->header_in;
     r->header_in->pos = r->header_in->last;
 
-    st->websocket = w;
     st->framing = NGX_HTTP_WEBTORCH_FRAMING_WEBSOCKET;
     st->out_framing = NGX_HTTP_WEBTORCH_FRAMING_WEBSOCKET;
     st->row_size = (size_t) st->conf->wire.inputs[0].row_size;
@@ -123,7 +136,6 @@ ngx_http_webtorch_websocket(ngx_http_request_t *r,
     st->fail = ngx_http_webtorch_websocket_fail;
     st->ping = ngx_http_webtorch_websocket_ping;
     st->end = ngx_http_webtorch_websocket_end;
-    st->leave = ngx_http_webtorch_websocket_leave;
     st->lingering = 1;
 
     r->keepalive = 0;
@@ -145,13 +157,15 @@ ngx_http_webtorch_websocket_start(ngx_http_webtorch_stream_t *st)
     w = st->websocket;
 
     if (ngx_http_webtorch_handshake_accept(r, &w->handshake) != NGX_OK) {
-        ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
+        ngx_http_webtorch_stream_finalize(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
         return;
     }
 
     if (ngx_http_webtorch_stream_send_head(st) != NGX_OK) {
         return;
     }
+
+    st->leave = ngx_http_webtorch_websocket_leave;
 
     if (st->refused) {
         st->fail(st);
@@ -463,8 +477,7 @@ ngx_http_webtorch_websocket_leave(ngx_http_webtorch_stream_t *st)
 
     c = st->request->connection;
 
-    if (!st->request->header_sent
-        || st->ended || st->sending
+    if (st->ended || st->sending
         || c->buffered || st->request->buffered
         || !c->close)
     {
