@@ -46,6 +46,10 @@ ngx_http_webtorch_stream_http_body_handler(ngx_http_request_t *r)
 {
     ngx_http_webtorch_ctx_t  *ctx;
 
+    /* nginx resets it if another location has begun to read the body */
+
+    r->request_body_no_buffering = r->reading_body;
+
     ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
 
     ngx_http_webtorch_stream_begin(ctx->stream);

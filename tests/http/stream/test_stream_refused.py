@@ -23,6 +23,17 @@ location = /through {
     webtorch_intercept_errors on;
     error_page 403 =200 /slow;
 }
+location = /again {
+    webtorch_handler app:total resume=60s;
+    webtorch_intercept_errors on;
+    error_page 415 = @words;
+}
+location = /second {
+    webtorch_handler app:total resume=60s;
+    webtorch_intercept_errors on;
+    error_page 403 = @words;
+}
+location @words { webtorch_handler app:words; }
 location = /large.bin { root PREFIX; }
 location = /slow { proxy_ignore_client_abort on; proxy_pass http://127.0.0.1:PORT/waiting; }
 location = /waiting { webtorch_handler app:waiting; }
@@ -35,7 +46,7 @@ import logging, threading
 import torch, webtorch
 from jaxtyping import Float32
 from torch import Tensor
-from webtorch import State
+from webtorch import State, Strings
 
 door = threading.Event()
 
@@ -50,6 +61,10 @@ def begin(request: webtorch.Request) -> Float32[Tensor, ""]:
     if "refuse" in request.query():
         raise webtorch.HTTPError(403, "not you")
     return torch.tensor(0.0)
+
+@webtorch.stream
+def words(x: Strings[list[str], "batch"]) -> Strings[list[str], "batch"]:
+    return x
 
 @webtorch.handler
 def waiting(request):
@@ -189,3 +204,14 @@ def test_body_that_goes_on_behind_an_error_page(server):
             assert server.get("/alive").text == "alive"
         server.get("/door")
         assert status(s) == 200
+
+
+def test_error_page_that_is_a_stream(server):
+    """It gets the body, of which the location before has read a part, or nothing."""
+    for path, kind in (("/again", "text/plain"), ("/second?refuse", "application/x-ndjson")):
+        with duplex(server, path, content_type=kind) as client:
+            for n in range(3):
+                client.send(b'"a"\n')
+                assert client.line() == b'"a"', (path, n)
+            client.finish()
+            assert client.line() == b""
