@@ -326,7 +326,10 @@ ngx_http_webtorch_websocket_parse(ngx_http_webtorch_stream_t *st,
 }
 
 
-/* an answer has the kind of its message, if the outputs can have it */
+/*
+ * An answer has the kind of its message, if the outputs can have it; bytes that
+ * a function makes of a string are binary.
+ */
 
 static ngx_int_t
 ngx_http_webtorch_websocket_message(ngx_http_webtorch_stream_t *st,
@@ -365,7 +368,9 @@ ngx_http_webtorch_websocket_message(ngx_http_webtorch_stream_t *st,
 
     } else if (text && ngx_http_webtorch_stream_gives_text(st)) {
         st->out_payload = NGX_HTTP_WEBTORCH_PAYLOAD_TEXT;
-        st->binary = (opcode == NGX_WEBTORCH_WS_BINARY);
+        st->binary = (opcode == NGX_WEBTORCH_WS_BINARY)
+                     || (!bytes
+                         && st->conf->wire.outputs[0].dtype == WEBTORCH_BYTES);
     }
 
     return NGX_OK;
