@@ -406,7 +406,7 @@ ngx_http_webtorch_stream_released(ngx_webtorch_job_owner_t *owner,
     if (st->handler->schema.stream & WEBTORCH_STREAM_ITEMS) {
         ngx_http_webtorch_stream_item_released(st, job);
 
-    } else if (job->reply && !st->opened) {
+    } else if (job->reply && !st->opened && !st->left) {
 
         /* open has returned after its time was over */
 

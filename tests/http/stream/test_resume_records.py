@@ -1,0 +1,80 @@
+"""Records of streams with `resume=`: what is read of them while clients come and go."""
+
+import pytest
+
+from duplex import Duplex, duplex
+from nginx import Nginx, running
+
+HTTP = "webtorch_zone models:80m;"
+
+SERVER = """
+client_max_body_size 1m;
+location = /soon { webtorch_handler app:total resume=300ms; }
+location = /one { webtorch_handler app:total resume=60s resume_buffer=16m; }
+location = /echo { webtorch_handler app:echo resume=60s resume_buffer=16m; }
+location = /door { webtorch_handler app:open_door; }
+"""
+
+APP = """
+import logging, threading
+
+import torch, webtorch
+from jaxtyping import Float32
+from torch import Tensor
+from webtorch import State, Strings
+
+door = threading.Event()
+
+@webtorch.stream
+def total(
+    x: Float32[Tensor, "batch"], s: State[Float32[Tensor, "batch"]]
+) -> tuple[Float32[Tensor, "batch"], State[Float32[Tensor, "batch"]]]:
+    for each, before in zip(x.tolist(), s.tolist()):
+        logging.warning("adds %d to %d", each, before)
+    if (x == 666).any():
+        raise ValueError("a bad chunk")
+    return s + x, s + x
+
+@total.open
+def begin(request: webtorch.Request) -> Float32[Tensor, ""]:
+    if "wait" in request.query():
+        logging.warning("opening")
+        door.wait(60)
+    return torch.tensor(0.0)
+
+@total.close
+def end(s: Float32[Tensor, ""]) -> None:
+    logging.warning("ended with %d", s)
+
+@webtorch.stream
+def echo(x: Strings[list[str], "batch"]) -> Strings[list[str], "batch"]:
+    return x
+
+@webtorch.handler
+def open_door(request):
+    door.set()
+    return ""
+"""
+
+
+@pytest.fixture(scope="module")
+def shared_server():
+    with running(Nginx(SERVER, APP, http=HTTP)) as server:
+        yield server
+
+
+def test_client_resets_while_open_is_called(server):
+    """What was opened is closed once, when its client cannot come back any more."""
+    client = Duplex(server, "/soon?wait")
+    server.wait_for_log("opening")
+    client.reset()
+    server.get("/door")
+    server.wait_for_log("ended with 0")
+    with duplex(server, "/soon") as other:
+        other.send_row(5)
+        assert other.row() == 5
+        other.finish()
+        assert other.line() == b""
+    server.wait_for_log("ended with 5")
+    assert server.log().count("ended with 0") == 1
+    assert 'close" failed' not in server.log()
