@@ -205,13 +205,19 @@ ngx_http_webtorch_stream_refuse(ngx_http_request_t *r,
 }
 
 
-void
+ngx_int_t
 ngx_http_webtorch_stream_get_states(ngx_http_webtorch_stream_t *st,
     ngx_webtorch_sink_t *sink)
 {
     u_char                      *row;
     uint32_t                     i;
     ngx_webtorch_record_form_t  *form;
+
+    /* the record may be that of another stream by now */
+
+    if (ngx_webtorch_record_lock(&st->claim) != NGX_OK) {
+        return ngx_http_webtorch_stream_taken_over(st);
+    }
 
     form = st->claim.form;
     row = ngx_webtorch_record_row(&st->claim);
@@ -220,6 +226,10 @@ ngx_http_webtorch_stream_get_states(ngx_http_webtorch_stream_t *st,
         ngx_memcpy(sink->data[st->conf->wire.ninputs + i], row + form->at[i],
                    form->state_size[i]);
     }
+
+    ngx_webtorch_record_unlock(&st->claim);
+
+    return NGX_OK;
 }
 
 

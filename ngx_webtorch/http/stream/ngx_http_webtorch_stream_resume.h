@@ -17,8 +17,8 @@
 ngx_int_t ngx_http_webtorch_stream_join(ngx_http_request_t *r,
     ngx_http_webtorch_stream_t *st);
 
-/* a chunk gets the current states */
-void ngx_http_webtorch_stream_get_states(ngx_http_webtorch_stream_t *st,
+/* a chunk gets the current states; NGX_ERROR: as for commit */
+ngx_int_t ngx_http_webtorch_stream_get_states(ngx_http_webtorch_stream_t *st,
     ngx_webtorch_sink_t *sink);
 
 /*

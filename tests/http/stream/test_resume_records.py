@@ -1,9 +1,11 @@
 """Records of streams with `resume=`: what is read of them while clients come and go."""
 
+import contextlib
+
 import pytest
 
 from duplex import Duplex, duplex
-from nginx import Nginx, running
+from nginx import Nginx, running, wait_for
 
 HTTP = "webtorch_zone models:80m;"
 
@@ -63,6 +65,11 @@ def shared_server():
         yield server
 
 
+def back(client: Duplex, offset: int) -> tuple[str, str]:
+    """Return the headers with which a client comes back."""
+    return f"Stream-Id: {client.headers['stream-id']}", f"Stream-Offset: {offset}"
+
+
 def test_client_resets_while_open_is_called(server):
     """What was opened is closed once, when its client cannot come back any more."""
     client = Duplex(server, "/soon?wait")
@@ -78,3 +85,32 @@ def test_client_resets_while_open_is_called(server):
     server.wait_for_log("ended with 5")
     assert server.log().count("ended with 0") == 1
     assert 'close" failed' not in server.log()
+
+
+def test_chunk_of_a_lost_stream_is_not_computed(server):
+    """Its record is that of another stream by then: there is room for one of this size."""
+    for n in range(5):
+        with duplex(server, "/one") as lost:
+            lost.send_row(1)
+            assert lost.row() == 1
+            with duplex(server, "/one", *back(lost, 1)) as taker:
+                taker.send_row(666)
+                assert taker.row()["code"] == "handler_failed"
+                assert taker.line() == b""
+            with contextlib.closing(wait_for(lambda: try_one(server), "a free record")) as other:
+                other.send_row(100 + n)
+                assert other.row() == 100 + n
+                with contextlib.suppress(OSError):
+                    lost.send_row(7)
+                assert lost.row()["code"] == "taken_over"
+                other.finish()
+                assert other.line() == b""
+    assert "adds 7 to" not in server.log()
+
+
+def try_one(server) -> Duplex | None:
+    client = Duplex(server, "/one")
+    if client.head() == 200:
+        return client
+    client.close()
+    return None
