@@ -5,7 +5,6 @@
 #include "ngx_http_webtorch_stream_input.h"
 #include "ngx_http_webtorch_stream_output.h"
 #include "ngx_http_webtorch_stream_pump.h"
-#include "ngx_http_webtorch_stream_resume.h"
 
 
 static void ngx_http_webtorch_stream_http_body_handler(ngx_http_request_t *r);
@@ -66,11 +65,6 @@ ngx_http_webtorch_stream_http_start(ngx_http_webtorch_stream_t *st)
     r->headers_out.status = NGX_HTTP_OK;
 
     if (ngx_http_webtorch_stream_send_head(st) != NGX_OK) {
-        return;
-    }
-
-    if (ngx_http_webtorch_stream_replay(st) != NGX_OK) {
-        ngx_http_finalize_request(r, NGX_ERROR);
         return;
     }
 

@@ -83,12 +83,14 @@ ngx_http_webtorch_stream_payload(ngx_http_webtorch_stream_t *st)
 
 
 ngx_int_t
-ngx_http_webtorch_stream_repeat(ngx_http_webtorch_stream_t *st, uint64_t n)
+ngx_http_webtorch_stream_repeat(ngx_http_webtorch_stream_t *st)
 {
     size_t       len;
     u_char      *p, *start;
+    uint64_t     n;
     ngx_uint_t   kind;
 
+    n = st->nanswers;
     len = ngx_webtorch_record_answer(&st->claim, n, &kind);
 
     p = ngx_http_webtorch_stream_reserve(st, len);

@@ -21,6 +21,8 @@ static void ngx_http_webtorch_stream_open_done(ngx_webtorch_waiter_t *waiter,
 static void ngx_http_webtorch_stream_read_handler(ngx_http_request_t *r);
 static void ngx_http_webtorch_stream_write_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_http_webtorch_stream_next(ngx_http_webtorch_stream_t *st);
+static ngx_int_t ngx_http_webtorch_stream_next_answers(
+    ngx_http_webtorch_stream_t *st);
 static void ngx_http_webtorch_stream_end_with_error(
     ngx_http_webtorch_stream_t *st);
 static void ngx_http_webtorch_stream_come_back(ngx_http_webtorch_stream_t *st);
@@ -346,6 +348,10 @@ ngx_http_webtorch_stream_next(ngx_http_webtorch_stream_t *st)
         return NGX_AGAIN;
     }
 
+    if (st->replaying) {
+        return ngx_http_webtorch_stream_next_answers(st);
+    }
+
     rc = st->read_chunk(st);
 
     if ((rc == NGX_OK || rc == NGX_AGAIN)
@@ -409,6 +415,34 @@ ngx_http_webtorch_stream_next(ngx_http_webtorch_stream_t *st)
     }
 
     ngx_http_webtorch_stream_end_with_error(st);
+
+    return NGX_OK;
+}
+
+
+/* as above; a client that reads fast lets others have their turn */
+
+static ngx_int_t
+ngx_http_webtorch_stream_next_answers(ngx_http_webtorch_stream_t *st)
+{
+    st->since = ngx_current_msec;
+
+    if (st->budget == 0) {
+        ngx_post_event(st->request->connection->write,
+                       &ngx_posted_next_events);
+
+        /* a worker that exits waits for timers, not for events */
+        ngx_http_webtorch_stream_wait_read(st);
+
+        return NGX_AGAIN;
+    }
+
+    if (ngx_http_webtorch_stream_replay(st) != NGX_OK) {
+        ngx_http_finalize_request(st->request, NGX_ERROR);
+        return NGX_DONE;
+    }
+
+    st->budget -= ngx_min(st->budget, st->answers[st->filling].bytes.len);
 
     return NGX_OK;
 }

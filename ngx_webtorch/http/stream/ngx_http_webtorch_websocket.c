@@ -171,8 +171,7 @@ ngx_http_webtorch_websocket_start(ngx_http_webtorch_stream_t *st)
         st->fail(st);
 
     } else if (st->claim.record
-               && (ngx_http_webtorch_websocket_hello(st) != NGX_OK
-                   || ngx_http_webtorch_stream_replay(st) != NGX_OK))
+               && ngx_http_webtorch_websocket_hello(st) != NGX_OK)
     {
         ngx_http_finalize_request(r, NGX_ERROR);
         return;

@@ -1,6 +1,8 @@
 """Records of streams with `resume=`: what is read of them while clients come and go."""
 
 import contextlib
+import re
+from pathlib import Path
 
 import pytest
 
@@ -70,6 +72,12 @@ def back(client: Duplex, offset: int) -> tuple[str, str]:
     return f"Stream-Id: {client.headers['stream-id']}", f"Stream-Offset: {offset}"
 
 
+def memory(server) -> int:
+    """Return the bytes of the worker that it shares with none."""
+    status = Path(f"/proc/{server.workers()[0]}/status").read_text()
+    return int(re.search(r"RssAnon:\s+(\d+) kB", status)[1]) * 1024
+
+
 def test_client_resets_while_open_is_called(server):
     """What was opened is closed once, when its client cannot come back any more."""
     client = Duplex(server, "/soon?wait")
@@ -85,6 +93,42 @@ def test_client_resets_while_open_is_called(server):
     server.wait_for_log("ended with 5")
     assert server.log().count("ended with 0") == 1
     assert 'close" failed' not in server.log()
+
+
+def test_many_answers_are_sent_again_in_pieces(server):
+    """A client that does not read them costs two buffers of answers, not a copy of all."""
+    lines = [bytes([b"abcdefgh"[n % 8]]) * 199_999 for n in range(64)]
+    headers = {"content_type": "text/plain"}
+    with duplex(server, "/echo", **headers) as client:
+        for line in lines:
+            client.send(line + b"\n")
+            assert client.line() == line
+        client.reset()
+    before = memory(server)
+    slow = Duplex(server, "/echo", *back(client, 0), **headers)
+    with contextlib.closing(slow):
+        slow.send(b"last\n")
+        assert slow.head() == 200
+        assert server.get("/alive").text == "alive"
+        assert memory(server) - before < 6_000_000
+        assert [slow.line() for _ in lines] == lines
+        assert slow.line() == b"last"
+        slow.finish()
+        assert slow.line() == b""
+
+
+def test_short_answers_are_sent_again(server):
+    """They are more than a buffer of answers has."""
+    lines = [b"%d" % n for n in range(20_000)]
+    headers = {"content_type": "text/plain"}
+    with duplex(server, "/echo", **headers) as client:
+        for n in range(0, len(lines), 1000):
+            client.send(b"".join(line + b"\n" for line in lines[n : n + 1000]))
+            assert [client.line() for _ in range(1000)] == lines[n : n + 1000]
+        client.finish()
+        assert client.line() == b""
+    with duplex(server, "/echo", *back(client, 5), **headers) as again:
+        assert [*iter(again.line, b"")] == lines[5:]
 
 
 def test_chunk_of_a_lost_stream_is_not_computed(server):
