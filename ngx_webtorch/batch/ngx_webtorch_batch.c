@@ -183,6 +183,11 @@ ngx_webtorch_batch_cancel(ngx_webtorch_waiter_t *waiter)
     case NGX_WEBTORCH_BATCH_RUNNING:
         if (batch->schema->coroutine) {
             ngx_webtorch_async_cancel(batch);
+
+            /* nor one whose only job has no waiter, and may never return */
+
+            ngx_queue_remove(&batch->queue);
+            ngx_queue_insert_tail(&runner->batches, &batch->queue);
         }
 
         break;

@@ -160,10 +160,14 @@ ngx_http_webtorch_refuse(ngx_http_request_t *r, ngx_uint_t status,
     ngx_int_t  rc;
     ngx_str_t  s;
 
-    rc = ngx_http_webtorch_discard_body(r);
+    /* the location of an error page may read the body */
 
-    if (rc != NGX_OK) {
-        return rc;
+    if (!ngx_http_webtorch_intercept(r, status)) {
+        rc = ngx_http_webtorch_discard_body(r);
+
+        if (rc != NGX_OK) {
+            return rc;
+        }
     }
 
     s.data = (u_char *) text;

@@ -43,8 +43,6 @@ static void ngx_http_webtorch_codec_type(const ngx_webtorch_codec_t *codec,
     ngx_str_t *type);
 static ngx_int_t ngx_http_webtorch_send_frames(ngx_http_request_t *r,
     ngx_str_t *type, ngx_http_webtorch_tensors_t *tensors);
-static ngx_uint_t ngx_http_webtorch_intercept(ngx_http_request_t *r,
-    ngx_uint_t status);
 
 
 ngx_str_t  ngx_http_webtorch_json_type = ngx_string("application/json");
@@ -492,7 +490,7 @@ ngx_http_webtorch_send_head(ngx_http_request_t *r, ngx_uint_t status,
  * such a page the handler's own answer is sent.
  */
 
-static ngx_uint_t
+ngx_uint_t
 ngx_http_webtorch_intercept(ngx_http_request_t *r, ngx_uint_t status)
 {
     ngx_uint_t                     i;

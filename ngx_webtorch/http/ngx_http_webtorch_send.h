@@ -47,6 +47,10 @@ ngx_int_t ngx_http_webtorch_send_chain(ngx_http_request_t *r,
 ngx_int_t ngx_http_webtorch_send_head(ngx_http_request_t *r, ngx_uint_t status,
     ngx_str_t *type, off_t len);
 
+/* whether a page of "error_page" takes the place of an answer */
+ngx_uint_t ngx_http_webtorch_intercept(ngx_http_request_t *r,
+    ngx_uint_t status);
+
 /*
  * Keeps the batch's outputs for the life of the request; NGX_DECLINED: too many
  * batches are kept; NGX_ERROR: no memory.

@@ -69,6 +69,14 @@ def echo_bytes(x: Strings[list[bytes], "batch"]) -> Strings[list[bytes], "batch"
     return x
 
 @webtorch.stream
+def flip(x: Strings[list[bytes], "batch"]) -> Strings[list[bytes], "batch"]:
+    return [bytes(255 - c for c in each) for each in x]
+
+@webtorch.stream
+def encode(x: Strings[list[str], "batch"]) -> Strings[list[bytes], "batch"]:
+    return [each.encode("utf-16-le") for each in x]
+
+@webtorch.stream
 def variable(
     x: Int64[Tensor, "batch n"], s: State[Int64[Tensor, "batch"]]
 ) -> tuple[Int64[Tensor, "batch"], State[Int64[Tensor, "batch"]]]:

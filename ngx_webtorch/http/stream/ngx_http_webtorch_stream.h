@@ -142,8 +142,8 @@ struct ngx_http_webtorch_stream_s {
 
     /* with "resume" */
     ngx_webtorch_claim_t         claim;      /* its record; or none */
-    ngx_queue_t                  queue;      /* of all in this worker */
-    uint64_t                     from;       /* answers that the client has */
+    ngx_queue_t                  queue;      /* of those in this worker that
+                                                have sent a head */
 
     ngx_webtorch_account_t       account;    /* of the messages and answers */
 
@@ -204,6 +204,8 @@ struct ngx_http_webtorch_stream_s {
                                                 are */
 
     unsigned                     resumed:1;  /* open was called by another */
+    unsigned                     replaying:1;   /* the client may lack answers
+                                                   that the record keeps */
     unsigned                     refused:1;  /* err is its only answer */
     unsigned                     restart:1;  /* the client is to come back */
     unsigned                     finished:1;    /* the client has ended it */

@@ -10,8 +10,8 @@
 
 static ngx_int_t ngx_http_webtorch_stream_refuse_chunk(
     ngx_http_webtorch_stream_t *st);
-static void ngx_http_webtorch_stream_set_states(ngx_http_webtorch_stream_t *st,
-    ngx_webtorch_sink_t *sink);
+static ngx_int_t ngx_http_webtorch_stream_set_states(
+    ngx_http_webtorch_stream_t *st, ngx_webtorch_sink_t *sink);
 static void ngx_http_webtorch_stream_add_row(ngx_http_webtorch_stream_t *st);
 static void ngx_http_webtorch_stream_decoded(ngx_http_webtorch_stream_t *st,
     ngx_http_webtorch_chunk_t *chunk);
@@ -41,11 +41,12 @@ ngx_http_webtorch_stream_add_chunk(ngx_http_webtorch_stream_t *st)
         return rc;
     }
 
-    if (ngx_http_webtorch_stream_decode(st, &sink) != 0) {
+    if (ngx_http_webtorch_stream_decode(st, &sink) != 0
+        || ngx_http_webtorch_stream_set_states(st, &sink) != NGX_OK)
+    {
         return NGX_ERROR;
     }
 
-    ngx_http_webtorch_stream_set_states(st, &sink);
     ngx_http_webtorch_stream_add_row(st);
 
     /* the batch counts the row */
@@ -68,20 +69,21 @@ ngx_http_webtorch_stream_refuse_chunk(ngx_http_webtorch_stream_t *st)
 
 /* inputs that are not on the wire are the last ones */
 
-static void
+static ngx_int_t
 ngx_http_webtorch_stream_set_states(ngx_http_webtorch_stream_t *st,
     ngx_webtorch_sink_t *sink)
 {
     int64_t  *places;
 
     if (st->claim.record) {
-        ngx_http_webtorch_stream_get_states(st, sink);
-        return;
+        return ngx_http_webtorch_stream_get_states(st, sink);
     }
 
     places = sink->data[st->conf->wire.ninputs];
     places[0] = st->read;
     places[1] = st->write;
+
+    return NGX_OK;
 }
 
 
@@ -136,7 +138,9 @@ ngx_http_webtorch_stream_add_decoded(ngx_http_webtorch_stream_t *st,
 
     st->layout = chunk->layout;
 
-    ngx_http_webtorch_stream_set_states(st, &chunk->sink);
+    if (ngx_http_webtorch_stream_set_states(st, &chunk->sink) != NGX_OK) {
+        return NGX_ERROR;
+    }
 
     if (ngx_webtorch_runner_take(runner, &chunk->layout, &chunk->sink,
                                  &chunk->text, chunk->account.held)

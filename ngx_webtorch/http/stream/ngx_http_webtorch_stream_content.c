@@ -5,6 +5,7 @@
 #include "ngx_http_webtorch_inflate.h"
 #include "ngx_http_webtorch_job.h"
 #include "ngx_http_webtorch_metadata.h"
+#include "ngx_http_webtorch_stream_format.h"
 #include "ngx_http_webtorch_stream_http.h"
 #include "ngx_http_webtorch_stream_resume.h"
 #include "ngx_http_webtorch_stream_table.h"
@@ -56,6 +57,15 @@ ngx_http_webtorch_stream_handler(ngx_http_request_t *r)
     }
 
     st = ctx->stream;
+
+    rc = (r->method == NGX_HTTP_GET) ? ngx_http_webtorch_websocket_check(r, st)
+                                     : ngx_http_webtorch_stream_negotiate(r, st);
+
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
+
+    /* a request that is refused takes no stream from the client that has it */
 
     rc = ngx_http_webtorch_stream_join(r, st);
 
@@ -109,6 +119,14 @@ ngx_http_webtorch_stream_admit(ngx_http_request_t *r,
         ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
                       "webtorch handler \"%V\" of streams is used in a "
                       "subrequest", &handler->name);
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (r->discard_body && r->request_body == NULL) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "webtorch handler \"%V\" of streams is used behind a "
+                      "location that has discarded the request's body",
+                      &handler->name);
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 

@@ -2,6 +2,7 @@
 #include "ngx_http_webtorch_stream_head.h"
 #include "ngx_http_webtorch_header.h"
 #include "ngx_http_webtorch_stream_resume.h"
+#include "ngx_http_webtorch_stream_table.h"
 
 
 static ngx_int_t ngx_http_webtorch_stream_add_headers(
@@ -17,18 +18,37 @@ ngx_http_webtorch_stream_send_head(ngx_http_webtorch_stream_t *st)
     r = st->request;
 
     if (ngx_http_webtorch_stream_add_headers(st) != NGX_OK) {
-        ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
+        ngx_http_webtorch_stream_finalize(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
         return NGX_DONE;
     }
 
     rc = ngx_http_send_header(r);
 
     if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
-        ngx_http_finalize_request(r, rc);
+        ngx_http_webtorch_stream_finalize(r, rc);
         return NGX_DONE;
     }
 
-    return ngx_http_webtorch_stream_flush_head(st);
+    rc = ngx_http_webtorch_stream_flush_head(st);
+
+    /* from now on its end can be sent at any time */
+
+    if (rc == NGX_OK && st->claim.record) {
+        ngx_http_webtorch_stream_enlist(st);
+    }
+
+    return rc;
+}
+
+
+void
+ngx_http_webtorch_stream_finalize(ngx_http_request_t *r, ngx_int_t rc)
+{
+    /* the stream's own handler needs the context, which a redirect clears */
+
+    r->read_event_handler = ngx_http_block_reading;
+
+    ngx_http_finalize_request(r, rc);
 }
 
 

@@ -15,6 +15,12 @@
  */
 ngx_int_t ngx_http_webtorch_stream_send_head(ngx_http_webtorch_stream_t *st);
 
+/*
+ * The request ends without the stream's own answer, for example with one of
+ * another location: "error_page".
+ */
+void ngx_http_webtorch_stream_finalize(ngx_http_request_t *r, ngx_int_t rc);
+
 /* flushes a head that is sent already; returns the same */
 ngx_int_t ngx_http_webtorch_stream_flush_head(ngx_http_webtorch_stream_t *st);
 

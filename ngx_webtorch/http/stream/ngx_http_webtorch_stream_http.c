@@ -1,12 +1,10 @@
 
 #include "ngx_http_webtorch_stream_http.h"
 #include "ngx_http_webtorch_ctx.h"
-#include "ngx_http_webtorch_stream_format.h"
 #include "ngx_http_webtorch_stream_head.h"
 #include "ngx_http_webtorch_stream_input.h"
 #include "ngx_http_webtorch_stream_output.h"
 #include "ngx_http_webtorch_stream_pump.h"
-#include "ngx_http_webtorch_stream_resume.h"
 
 
 static void ngx_http_webtorch_stream_http_body_handler(ngx_http_request_t *r);
@@ -18,12 +16,6 @@ ngx_http_webtorch_stream_http(ngx_http_request_t *r,
     ngx_http_webtorch_stream_t *st)
 {
     ngx_int_t  rc;
-
-    rc = ngx_http_webtorch_stream_negotiate(r, st);
-
-    if (rc != NGX_DECLINED) {
-        return rc;
-    }
 
     st->start = ngx_http_webtorch_stream_http_start;
     st->read_chunk = ngx_http_webtorch_stream_read;
@@ -53,6 +45,10 @@ ngx_http_webtorch_stream_http_body_handler(ngx_http_request_t *r)
 {
     ngx_http_webtorch_ctx_t  *ctx;
 
+    /* nginx resets it if another location has begun to read the body */
+
+    r->request_body_no_buffering = r->reading_body;
+
     ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
 
     ngx_http_webtorch_stream_begin(ctx->stream);
@@ -69,11 +65,6 @@ ngx_http_webtorch_stream_http_start(ngx_http_webtorch_stream_t *st)
     r->headers_out.status = NGX_HTTP_OK;
 
     if (ngx_http_webtorch_stream_send_head(st) != NGX_OK) {
-        return;
-    }
-
-    if (ngx_http_webtorch_stream_replay(st) != NGX_OK) {
-        ngx_http_finalize_request(r, NGX_ERROR);
         return;
     }
 

@@ -9,7 +9,7 @@
 #include "ngx_http_webtorch_stream.h"
 
 
-/* returns what the request's handler returns */
+/* of negotiated formats; returns what the request's handler returns */
 ngx_int_t ngx_http_webtorch_stream_http(ngx_http_request_t *r,
     ngx_http_webtorch_stream_t *st);
 

@@ -5,6 +5,7 @@
 #include "ngx_http_webtorch_logged.h"
 #include "ngx_webtorch_buffer.h"
 #include "ngx_webtorch_tensor.h"
+#include "ngx_webtorch_utf8.h"
 #include "ngx_webtorch_ws.h"
 
 
@@ -17,6 +18,8 @@ static size_t ngx_http_webtorch_stream_bound(ngx_http_webtorch_stream_t *st,
     webtorch_spec_t *specs, const void **data, uint32_t n);
 static u_char *ngx_http_webtorch_stream_encode(ngx_http_webtorch_stream_t *st,
     u_char *p, webtorch_spec_t *specs, const void **data, uint32_t n);
+static ngx_uint_t ngx_http_webtorch_stream_is_utf8(u_char *start,
+    u_char *last);
 static u_char *ngx_http_webtorch_stream_reserve(ngx_http_webtorch_stream_t *st,
     size_t size);
 static u_char *ngx_http_webtorch_stream_begin_frame(
@@ -46,6 +49,14 @@ ngx_http_webtorch_stream_answer(ngx_http_webtorch_stream_t *st,
     start = ngx_http_webtorch_stream_begin_frame(st, p, 0);
     p = ngx_http_webtorch_stream_encode(st, start, specs, data, n);
 
+    if (st->websocket
+        && !st->binary
+        && st->out_payload == NGX_HTTP_WEBTORCH_PAYLOAD_TEXT
+        && specs[0].dtype == WEBTORCH_BYTES)
+    {
+        st->binary = !ngx_http_webtorch_stream_is_utf8(start, p);
+    }
+
     ngx_http_webtorch_stream_end_frame(st, start, p,
         st->binary ? NGX_WEBTORCH_WS_BINARY : NGX_WEBTORCH_WS_TEXT);
 
@@ -72,12 +83,14 @@ ngx_http_webtorch_stream_payload(ngx_http_webtorch_stream_t *st)
 
 
 ngx_int_t
-ngx_http_webtorch_stream_repeat(ngx_http_webtorch_stream_t *st, uint64_t n)
+ngx_http_webtorch_stream_repeat(ngx_http_webtorch_stream_t *st)
 {
     size_t       len;
     u_char      *p, *start;
+    uint64_t     n;
     ngx_uint_t   kind;
 
+    n = st->nanswers;
     len = ngx_webtorch_record_answer(&st->claim, n, &kind);
 
     p = ngx_http_webtorch_stream_reserve(st, len);
@@ -161,6 +174,20 @@ ngx_http_webtorch_stream_encode(ngx_http_webtorch_stream_t *st, u_char *p,
 
         return last;
     }
+}
+
+
+/* RFC 6455: a text message that is not UTF-8 fails the connection */
+
+static ngx_uint_t
+ngx_http_webtorch_stream_is_utf8(u_char *start, u_char *last)
+{
+    ngx_webtorch_utf8_t  utf8;
+
+    ngx_memzero(&utf8, sizeof(ngx_webtorch_utf8_t));
+
+    return ngx_webtorch_utf8_check(&utf8, start, (size_t) (last - start)) == 0
+           && utf8.left == 0;
 }
 
 

@@ -19,9 +19,8 @@ ngx_int_t ngx_http_webtorch_stream_answer(ngx_http_webtorch_stream_t *st,
 const u_char *ngx_http_webtorch_stream_payload(ngx_http_webtorch_stream_t *st);
 void ngx_http_webtorch_stream_drop_answer(ngx_http_webtorch_stream_t *st);
 
-/* adds an answer that the record of the stream keeps */
-ngx_int_t ngx_http_webtorch_stream_repeat(ngx_http_webtorch_stream_t *st,
-    uint64_t n);
+/* adds the next answer, which the record of the stream keeps */
+ngx_int_t ngx_http_webtorch_stream_repeat(ngx_http_webtorch_stream_t *st);
 
 /* adds st->err, the last answer */
 ngx_int_t ngx_http_webtorch_stream_add_error(ngx_http_webtorch_stream_t *st);

@@ -21,6 +21,8 @@ static void ngx_http_webtorch_stream_open_done(ngx_webtorch_waiter_t *waiter,
 static void ngx_http_webtorch_stream_read_handler(ngx_http_request_t *r);
 static void ngx_http_webtorch_stream_write_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_http_webtorch_stream_next(ngx_http_webtorch_stream_t *st);
+static ngx_int_t ngx_http_webtorch_stream_next_answers(
+    ngx_http_webtorch_stream_t *st);
 static void ngx_http_webtorch_stream_end_with_error(
     ngx_http_webtorch_stream_t *st);
 static void ngx_http_webtorch_stream_come_back(ngx_http_webtorch_stream_t *st);
@@ -72,7 +74,7 @@ ngx_http_webtorch_stream_begin(ngx_http_webtorch_stream_t *st)
     rc = ngx_http_webtorch_stream_open(st);
 
     if (rc != NGX_AGAIN) {
-        ngx_http_finalize_request(r, rc);
+        ngx_http_webtorch_stream_finalize(r, rc);
     }
 }
 
@@ -164,8 +166,8 @@ ngx_http_webtorch_stream_open_done(ngx_webtorch_waiter_t *waiter,
         ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
         ctx->waiter.deadline = waiter->deadline;
 
-        ngx_http_finalize_request(r,
-                                  ngx_http_webtorch_failed(r, job, NULL));
+        ngx_http_webtorch_stream_finalize(r,
+                                     ngx_http_webtorch_failed(r, job, NULL));
     }
 
     ngx_http_run_posted_requests(c);
@@ -346,6 +348,10 @@ ngx_http_webtorch_stream_next(ngx_http_webtorch_stream_t *st)
         return NGX_AGAIN;
     }
 
+    if (st->replaying) {
+        return ngx_http_webtorch_stream_next_answers(st);
+    }
+
     rc = st->read_chunk(st);
 
     if ((rc == NGX_OK || rc == NGX_AGAIN)
@@ -414,6 +420,34 @@ ngx_http_webtorch_stream_next(ngx_http_webtorch_stream_t *st)
 }
 
 
+/* as above; a client that reads fast lets others have their turn */
+
+static ngx_int_t
+ngx_http_webtorch_stream_next_answers(ngx_http_webtorch_stream_t *st)
+{
+    st->since = ngx_current_msec;
+
+    if (st->budget == 0) {
+        ngx_post_event(st->request->connection->write,
+                       &ngx_posted_next_events);
+
+        /* a worker that exits waits for timers, not for events */
+        ngx_http_webtorch_stream_wait_read(st);
+
+        return NGX_AGAIN;
+    }
+
+    if (ngx_http_webtorch_stream_replay(st) != NGX_OK) {
+        ngx_http_finalize_request(st->request, NGX_ERROR);
+        return NGX_DONE;
+    }
+
+    st->budget -= ngx_min(st->budget, st->answers[st->filling].bytes.len);
+
+    return NGX_OK;
+}
+
+
 static void
 ngx_http_webtorch_stream_end_with_error(ngx_http_webtorch_stream_t *st)
 {
@@ -433,7 +467,7 @@ ngx_http_webtorch_stream_stop(ngx_http_webtorch_stream_t *st)
 
     st->restart = 1;
 
-    if (!st->request->header_sent || st->in_call || st->ended) {
+    if (st->in_call || st->ended) {
         return;
     }
 

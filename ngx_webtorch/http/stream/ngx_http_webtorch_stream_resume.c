@@ -3,7 +3,6 @@
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_header.h"
 #include "ngx_http_webtorch_stream_output.h"
-#include "ngx_http_webtorch_stream_table.h"
 #include "ngx_webtorch_metrics_handler.h"
 
 #include <sys/random.h>
@@ -79,8 +78,6 @@ ngx_http_webtorch_stream_add_record(ngx_http_request_t *r,
                    "\"webtorch_zone\" has no room for another stream");
     }
 
-    ngx_http_webtorch_stream_enlist(st);
-
     ngx_webtorch_records_id(&st->claim, st->id);
     st->id_len = NGX_WEBTORCH_RECORD_ID;
 
@@ -92,9 +89,10 @@ static ngx_int_t
 ngx_http_webtorch_stream_take_record(ngx_http_request_t *r,
     ngx_http_webtorch_stream_t *st, ngx_str_t *id)
 {
+    uint64_t   from;
     ngx_int_t  rc;
 
-    if (ngx_http_webtorch_stream_parse_offset(r, &st->from) != NGX_OK) {
+    if (ngx_http_webtorch_stream_parse_offset(r, &from) != NGX_OK) {
         return ngx_http_webtorch_stream_refuse(r, st, NGX_HTTP_BAD_REQUEST,
                    "bad_offset", "the offset of the stream is not a number");
     }
@@ -102,7 +100,7 @@ ngx_http_webtorch_stream_take_record(ngx_http_request_t *r,
     rc = NGX_DECLINED;
 
     if (st->conf->records) {
-        rc = ngx_webtorch_records_take(st->conf->records, id, st->from,
+        rc = ngx_webtorch_records_take(st->conf->records, id, from,
                                        &st->claim);
     }
 
@@ -125,8 +123,6 @@ ngx_http_webtorch_stream_take_record(ngx_http_request_t *r,
                    "there is no such stream, or it has expired");
     }
 
-    ngx_http_webtorch_stream_enlist(st);
-
     ngx_memcpy(st->id, id->data, id->len);
     st->id_len = id->len;
 
@@ -135,8 +131,9 @@ ngx_http_webtorch_stream_take_record(ngx_http_request_t *r,
     }
 
     st->resumed = 1;
+    st->replaying = 1;
     st->opened = 1;
-    st->nanswers = st->from;
+    st->nanswers = from;
 
     return NGX_DECLINED;
 }
@@ -210,13 +207,19 @@ ngx_http_webtorch_stream_refuse(ngx_http_request_t *r,
 }
 
 
-void
+ngx_int_t
 ngx_http_webtorch_stream_get_states(ngx_http_webtorch_stream_t *st,
     ngx_webtorch_sink_t *sink)
 {
     u_char                      *row;
     uint32_t                     i;
     ngx_webtorch_record_form_t  *form;
+
+    /* the record may be that of another stream by now */
+
+    if (ngx_webtorch_record_lock(&st->claim) != NGX_OK) {
+        return ngx_http_webtorch_stream_taken_over(st);
+    }
 
     form = st->claim.form;
     row = ngx_webtorch_record_row(&st->claim);
@@ -225,6 +228,10 @@ ngx_http_webtorch_stream_get_states(ngx_http_webtorch_stream_t *st,
         ngx_memcpy(sink->data[st->conf->wire.ninputs + i], row + form->at[i],
                    form->state_size[i]);
     }
+
+    ngx_webtorch_record_unlock(&st->claim);
+
+    return NGX_OK;
 }
 
 
@@ -307,10 +314,6 @@ ngx_http_webtorch_stream_replay(ngx_http_webtorch_stream_t *st)
     ngx_int_t   rc;
     ngx_uint_t  done, window;
 
-    if (!st->resumed) {
-        return NGX_OK;
-    }
-
     /* another worker may take the stream over, and write other answers */
 
     if (ngx_webtorch_record_lock(&st->claim) != NGX_OK) {
@@ -348,23 +351,32 @@ ngx_http_webtorch_stream_replay(ngx_http_webtorch_stream_t *st)
         }
     }
 
-    return rc;
+    return (rc == NGX_AGAIN) ? NGX_OK : rc;
 }
 
 
-/* NGX_DECLINED: the client does not take their format */
+/*
+ * NGX_AGAIN: there are others; NGX_DECLINED: the client does not take their
+ * format.  Nobody adds answers meanwhile: the stream takes no chunk before.
+ */
 
 static ngx_int_t
 ngx_http_webtorch_stream_replay_answers(ngx_http_webtorch_stream_t *st)
 {
-    uint64_t    n, offset;
-    ngx_uint_t  kind;
+    uint64_t                     offset;
+    ngx_uint_t                   kind;
+    ngx_http_webtorch_answer_t  *answer;
 
     offset = ngx_webtorch_record_offset(&st->claim);
+    answer = &st->answers[st->filling];
 
-    for (n = st->from; n < offset; n++) {
+    while (st->nanswers < offset) {
 
-        (void) ngx_webtorch_record_answer(&st->claim, n, &kind);
+        if (answer->bytes.len >= NGX_HTTP_WEBTORCH_MAX_ANSWER) {
+            return NGX_AGAIN;
+        }
+
+        (void) ngx_webtorch_record_answer(&st->claim, st->nanswers, &kind);
 
         if (st->out_framing != NGX_HTTP_WEBTORCH_FRAMING_WEBSOCKET
             && (kind & ~NGX_HTTP_WEBTORCH_KIND_BINARY) != st->out_payload)
@@ -372,10 +384,12 @@ ngx_http_webtorch_stream_replay_answers(ngx_http_webtorch_stream_t *st)
             return NGX_DECLINED;
         }
 
-        if (ngx_http_webtorch_stream_repeat(st, n) != NGX_OK) {
+        if (ngx_http_webtorch_stream_repeat(st) != NGX_OK) {
             return NGX_ERROR;
         }
     }
+
+    st->replaying = 0;
 
     return NGX_OK;
 }

@@ -17,8 +17,8 @@
 ngx_int_t ngx_http_webtorch_stream_join(ngx_http_request_t *r,
     ngx_http_webtorch_stream_t *st);
 
-/* a chunk gets the current states */
-void ngx_http_webtorch_stream_get_states(ngx_http_webtorch_stream_t *st,
+/* a chunk gets the current states; NGX_ERROR: as for commit */
+ngx_int_t ngx_http_webtorch_stream_get_states(ngx_http_webtorch_stream_t *st,
     ngx_webtorch_sink_t *sink);
 
 /*
@@ -35,8 +35,9 @@ uint64_t ngx_http_webtorch_stream_offset(ngx_http_webtorch_stream_t *st);
 ngx_int_t ngx_http_webtorch_stream_taken_over(ngx_http_webtorch_stream_t *st);
 
 /*
- * After the head: adds the answers that the client does not have; the stream
- * has ended if there are no others.  NGX_ERROR: no memory.
+ * Adds answers that the client does not have, as many as are sent at once, and
+ * sets replaying to 0 after the last one; the stream has ended if no chunk may
+ * follow.  NGX_ERROR: no memory.
  */
 ngx_int_t ngx_http_webtorch_stream_replay(ngx_http_webtorch_stream_t *st);
 

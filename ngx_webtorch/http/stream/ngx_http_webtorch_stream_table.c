@@ -43,7 +43,7 @@ static ngx_int_t ngx_http_webtorch_stream_close(ngx_http_webtorch_stream_t *st);
 static void ngx_http_webtorch_stream_free(ngx_http_webtorch_stream_t *st);
 
 
-/* streams with records whose requests this worker has */
+/* streams with records to whose clients this worker has sent a head */
 static ngx_queue_t  ngx_http_webtorch_stream_list = {
     &ngx_http_webtorch_stream_list, &ngx_http_webtorch_stream_list
 };
@@ -406,7 +406,7 @@ ngx_http_webtorch_stream_released(ngx_webtorch_job_owner_t *owner,
     if (st->handler->schema.stream & WEBTORCH_STREAM_ITEMS) {
         ngx_http_webtorch_stream_item_released(st, job);
 
-    } else if (job->reply && !st->opened) {
+    } else if (job->reply && !st->opened && !st->left) {
 
         /* open has returned after its time was over */
 

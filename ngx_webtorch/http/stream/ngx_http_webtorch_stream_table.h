@@ -34,7 +34,7 @@ ngx_int_t ngx_http_webtorch_stream_add_request(ngx_http_webtorch_stream_t *st,
  */
 void ngx_http_webtorch_stream_release(ngx_http_webtorch_stream_t *st);
 
-/* adds a stream with a record to those of this worker */
+/* adds a stream with a record, whose head was sent, to those of this worker */
 void ngx_http_webtorch_stream_enlist(ngx_http_webtorch_stream_t *st);
 
 /* calls a function for each of them, which may end any of them */

@@ -45,7 +45,7 @@ static ngx_int_t ngx_http_webtorch_websocket_close(
 
 
 ngx_int_t
-ngx_http_webtorch_websocket(ngx_http_request_t *r,
+ngx_http_webtorch_websocket_check(ngx_http_request_t *r,
     ngx_http_webtorch_stream_t *st)
 {
     ngx_str_t                       name, value;
@@ -108,12 +108,25 @@ ngx_http_webtorch_websocket(ngx_http_request_t *r,
         st->window = w->handshake.window;
     }
 
+    st->websocket = w;
+
+    return NGX_DECLINED;
+}
+
+
+ngx_int_t
+ngx_http_webtorch_websocket(ngx_http_request_t *r,
+    ngx_http_webtorch_stream_t *st)
+{
+    ngx_http_webtorch_websocket_t  *w;
+
+    w = st->websocket;
+
     /* bytes received after the request header */
 
     w->in = *r->header_in;
     r->header_in->pos = r->header_in->last;
 
-    st->websocket = w;
     st->framing = NGX_HTTP_WEBTORCH_FRAMING_WEBSOCKET;
     st->out_framing = NGX_HTTP_WEBTORCH_FRAMING_WEBSOCKET;
     st->row_size = (size_t) st->conf->wire.inputs[0].row_size;
@@ -123,7 +136,6 @@ ngx_http_webtorch_websocket(ngx_http_request_t *r,
     st->fail = ngx_http_webtorch_websocket_fail;
     st->ping = ngx_http_webtorch_websocket_ping;
     st->end = ngx_http_webtorch_websocket_end;
-    st->leave = ngx_http_webtorch_websocket_leave;
     st->lingering = 1;
 
     r->keepalive = 0;
@@ -145,7 +157,7 @@ ngx_http_webtorch_websocket_start(ngx_http_webtorch_stream_t *st)
     w = st->websocket;
 
     if (ngx_http_webtorch_handshake_accept(r, &w->handshake) != NGX_OK) {
-        ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
+        ngx_http_webtorch_stream_finalize(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
         return;
     }
 
@@ -153,12 +165,13 @@ ngx_http_webtorch_websocket_start(ngx_http_webtorch_stream_t *st)
         return;
     }
 
+    st->leave = ngx_http_webtorch_websocket_leave;
+
     if (st->refused) {
         st->fail(st);
 
     } else if (st->claim.record
-               && (ngx_http_webtorch_websocket_hello(st) != NGX_OK
-                   || ngx_http_webtorch_stream_replay(st) != NGX_OK))
+               && ngx_http_webtorch_websocket_hello(st) != NGX_OK)
     {
         ngx_http_finalize_request(r, NGX_ERROR);
         return;
@@ -312,7 +325,10 @@ ngx_http_webtorch_websocket_parse(ngx_http_webtorch_stream_t *st,
 }
 
 
-/* an answer has the kind of its message, if the outputs can have it */
+/*
+ * An answer has the kind of its message, if the outputs can have it; bytes that
+ * a function makes of a string are binary.
+ */
 
 static ngx_int_t
 ngx_http_webtorch_websocket_message(ngx_http_webtorch_stream_t *st,
@@ -351,7 +367,9 @@ ngx_http_webtorch_websocket_message(ngx_http_webtorch_stream_t *st,
 
     } else if (text && ngx_http_webtorch_stream_gives_text(st)) {
         st->out_payload = NGX_HTTP_WEBTORCH_PAYLOAD_TEXT;
-        st->binary = (opcode == NGX_WEBTORCH_WS_BINARY);
+        st->binary = (opcode == NGX_WEBTORCH_WS_BINARY)
+                     || (!bytes
+                         && st->conf->wire.outputs[0].dtype == WEBTORCH_BYTES);
     }
 
     return NGX_OK;
@@ -463,8 +481,7 @@ ngx_http_webtorch_websocket_leave(ngx_http_webtorch_stream_t *st)
 
     c = st->request->connection;
 
-    if (!st->request->header_sent
-        || st->ended || st->sending
+    if (st->ended || st->sending
         || c->buffered || st->request->buffered
         || !c->close)
     {

@@ -9,7 +9,14 @@
 #include "ngx_http_webtorch_stream.h"
 
 
-/* a GET; returns what the request's handler returns */
+/*
+ * A GET by its headers: NGX_DECLINED: it is a handshake; otherwise it is
+ * refused, the request's handler returns the same.
+ */
+ngx_int_t ngx_http_webtorch_websocket_check(ngx_http_request_t *r,
+    ngx_http_webtorch_stream_t *st);
+
+/* after that; returns what the request's handler returns */
 ngx_int_t ngx_http_webtorch_websocket(ngx_http_request_t *r,
     ngx_http_webtorch_stream_t *st);
 

@@ -22,6 +22,8 @@ location = /counted { webtorch_handler app:counted; }
 location = /several { webtorch_handler app:several; }
 location = /echo { webtorch_handler app:echo; }
 location = /bytes { webtorch_handler app:echo_bytes; }
+location = /flip { webtorch_handler app:flip; }
+location = /encode { webtorch_handler app:encode; }
 location = /small { client_max_body_size 16; webtorch_handler app:total; }
 location = /few { webtorch_handler app:total max_streams=1; }
 location = /idle { webtorch_handler app:total idle=100ms; }
@@ -100,6 +102,20 @@ def test_bytes_are_messages_as_they_are(server):
         for data in (b"\xff\0", b"", bytes(1000), "text"):
             ws.send(data)
             assert ws.recv(DEADLINE) == data
+
+
+def test_bytes_that_are_no_text(server):
+    """A text message has the text of a function of bytes, if that is one; no bytes of a string."""
+    with open_socket(server, "/flip") as ws:
+        for data in ("\x80\x81", "text", "\x80\x81", b"\x80"):
+            ws.send(data)
+            flipped = bytes(255 - c for c in (data.encode() if isinstance(data, str) else data))
+            text = data == "\x80\x81"
+            assert ws.recv(DEADLINE) == (flipped.decode() if text else flipped)
+    with open_socket(server, "/encode") as ws:
+        for text in ("text", "\xff", "", "\0"):
+            ws.send(text)
+            assert ws.recv(DEADLINE) == text.encode("utf-16-le")
 
 
 def test_several_tensors_and_done(server):
