@@ -41,7 +41,7 @@ CONNECTION = {
     *(b"transfer-encoding", b"expect"),
 }
 PROBE = "location = /probe { webtorch_handler xor_app:output; }"
-PORTS = {"bare": 3902, "guard": 3903}
+PORTS = {"bare": 3902, "guard": 3903, "learning": 3905}
 BACKEND = 3904
 COST = """
 upstream site {{ server 127.0.0.1:{backend}; keepalive 128; }}
@@ -52,6 +52,11 @@ webtorch_path {root}/examples/guard;
 server {{ listen 127.0.0.1:{bare} backlog=4096; location / {{ proxy_pass http://site; }} }}
 server {{
     listen 127.0.0.1:{guard} backlog=4096;
+    webtorch_access guard:score body=16k threshold=2;
+    location / {{ proxy_pass http://site; }}
+}}
+server {{
+    listen 127.0.0.1:{learning} backlog=4096;
     webtorch_access guard:score body=16k target=0.001 threshold=2;
     webtorch_log guard:observe body=16k;
     location / {{ proxy_pass http://site; }}
@@ -187,7 +192,10 @@ def script_of(requests: list[bytes]) -> str:
 
 
 def cost(directory: Path, real: Path, settings: Settings) -> None:
-    """Print the ratio of requests per second with and without the guard, one worker."""
+    """Print the ratio of requests per second with and without the guard, one worker.
+
+    With `learning` requests are also written to the zone, from which the guard learns the site.
+    """
     mixes = {"csic2010": table_requests(directory)}
     if real.exists():
         mixes = {"recorded": recorded_requests(real), **mixes}
@@ -195,7 +203,9 @@ def cost(directory: Path, real: Path, settings: Settings) -> None:
     for name, requests in mixes.items():
         with Backend(BACKEND), Server(PROBE, "/probe", http=cost_http()) as server:
             for connections in (16, 64):
-                Cost(name, script_of(requests), connections, server).show(settings)
+                cost = Cost(name, script_of(requests), connections, server)
+                for guard in ("guard", "learning"):
+                    cost.show(guard, settings)
 
 
 def cost_http() -> str:
@@ -219,19 +229,19 @@ class Cost:
         self._server = server
         self._spent: dict[str, list[float]] = {name: [] for name in PORTS}
 
-    def show(self, settings: Settings) -> None:
-        """Print a row."""
-        for name in PORTS:
+    def show(self, guard: str, settings: Settings) -> None:
+        """Print the row of a server with the guard."""
+        for name in (guard, "bare"):
             self._rate(name, 2)
         self._spent = {name: [] for name in PORTS}
         seconds = settings.seconds
         ratios = between(
-            lambda: self._rate("guard", seconds), lambda: self._rate("bare", seconds), settings
+            lambda: self._rate(guard, seconds), lambda: self._rate("bare", seconds), settings
         )
-        row = at_least(self._name, 0.80, ratios)
+        row = at_least(f"{self._name}, {guard}", 0.80, ratios)
         met = "ok" if row.met else "MISSED"
-        guard, bare = (median(self._spent[name]) for name in ("guard", "bare"))
-        print(f"| {row.name} | {row.value:.2f} | {row.target} | {met} | {guard:.1f} | {bare:.1f} |")
+        spent, bare = (median(self._spent[name]) for name in (guard, "bare"))
+        print(f"| {row.name} | {row.value:.2f} | {row.target} | {met} | {spent:.1f} | {bare:.1f} |")
         print(f"<!-- {' '.join(f'{ratio:.2f}' for ratio in ratios['ratios'])} -->", flush=True)
 
     def _rate(self, name: str, seconds: float) -> float:
