@@ -38,6 +38,7 @@ pack() {
     for header in simdjson.h zlib.h zconf.h pcre2.h; do
         cp "$(find /usr/include -name "$header" | head -n 1)" "$CARRIED/include/"
     done
+    cp -r /usr/include/flatbuffers "$CARRIED/include/"
     for library in simdjson z pcre2-8; do
         cp -L "$(find /usr/lib -name "lib$library.so" | head -n 1)" "$CARRIED/lib/lib$library.so"
         # the name that programs look for

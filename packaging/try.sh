@@ -69,7 +69,8 @@ try_source() {
     [[ ! ${PIP_CERT:-} ]] || cp "$PIP_CERT" "$chroot/opt/certificates.pem"
 
     say "trying the sources on a bare $TRY_SUITE"
-    in_chroot "$chroot" "${PIP_CERT:+export PIP_CERT=/opt/certificates.pem}
+    in_chroot "$chroot" "unset REQUESTS_CA_BUNDLE CURL_CA_BUNDLE
+        ${PIP_CERT:+export PIP_CERT=/opt/certificates.pem}
         PIP_FIND_LINKS=/opt/torch PORT=$TRY_PORT sh /opt/try_source.sh" | tee build/packages/source.txt
     grep -q '^ok' build/packages/source.txt || die 'the sources do not work, see above.'
 }
