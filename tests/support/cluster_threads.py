@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import random
 import threading
 import zlib
@@ -267,6 +268,7 @@ class ThreadGroup:
         self.generation = generation
         self.sent = self.received = 0
         self.waits: dict[str, float] = {}
+        self.patience = math.inf
         self.key = ""
         self.exchanges = 0
         self.states: dict[int, int] = {}

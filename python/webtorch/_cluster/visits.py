@@ -75,7 +75,8 @@ class Visits(Rounds):
         random.shuffle(self._members)
         self._place = 0
         self._takes_anchors = takes_anchors
-        self._speeds = Speeds(settings, ring, pause)
+        self._speeds = Speeds(settings, ring)
+        self._pause = pause
         self._try_at = time.monotonic() + pause
         self._answered = time.monotonic()
         self._call: Call | None = None
@@ -155,7 +156,8 @@ class Visits(Rounds):
         self._speeds.measure(self._members)
         rates = self._speeds.rates()
         if rates:
-            self._try_at = now + self._speeds.pause
+            self._speeds.forget()
+            self._try_at = now + self._pause
             size = size_of_round(self._stores(), self._settings.compress)
             self._is_returning = is_fast(rates, size, self._settings)
 

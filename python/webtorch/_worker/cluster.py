@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import logging
+import math
 import socket
 import threading
 import time
@@ -30,7 +31,14 @@ from webtorch._cluster.probes import Probes
 from webtorch._cluster.reception import Reception
 from webtorch._cluster.rounds import Rounds
 from webtorch._cluster.seal import Ring
-from webtorch._cluster.speeds import Slow, Speeds, limit, size_of_round, without_slow
+from webtorch._cluster.speeds import (
+    CONNECT,
+    Slow,
+    Speeds,
+    limit,
+    size_of_round,
+    without_slow,
+)
 from webtorch._cluster.store import State
 from webtorch._cluster.teams import CutOff, Disagreement, agreed, connected, rules_of
 from webtorch._cluster.trial import Figures
@@ -412,13 +420,13 @@ class Host:
             before = dict(group.waits)
             if self._waits_for_others(view, stores):
                 return self._settings.interval
+            group.patience = self._patience(view)
             sent, received = group.sent, group.received
             done = self._rounds.run(group)
         except GroupError as error:
             self._close_group()
             self._probes.begin(view.members)
-            # others come out of it up to a timeout later, and wait for this host for two
-            self._measure(view, self._settings.timeout / 2)
+            self._measure(view, time.monotonic() - started)
             self._log_failure(error)
             self._metrics.count_failure()
             self._failures += 1
@@ -434,7 +442,7 @@ class Host:
         self._reception.admit(view.members)
         seconds = time.monotonic() - started
         if seconds > limit(self._settings):
-            self._measure(view, self._settings.timeout)
+            self._measure(view)
         elif done.models:
             self._speeds.forget_if_here(view.ids)
         self._metrics.count_bytes(group.sent - sent, group.received - received)
@@ -443,10 +451,21 @@ class Host:
         self._metrics.count_round(done, seconds)
         return self._settings.interval if done.settled else 0.0
 
-    def _measure(self, view: View, seconds: float) -> None:
-        """Measure the links, if a host could be slow to most others; a round would disturb it."""
+    def _measure(self, view: View, lasted: float = 0.0) -> None:
+        """Measure the links, if a host could be slow to most others; a round would disturb it.
+
+        Others come out of a round that has failed up to a timeout later than this host, and wait
+        for it for two. One that is cut off is noticed after a timeout: before that, all answer
+        that live, also those with slow links.
+        """
+        timeout = self._settings.timeout
         if len(view.members) > 2:
-            self._speeds.measure(view.members, seconds)
+            connect = CONNECT if lasted >= timeout else timeout / 2
+            self._speeds.measure(view.members, 0.75 * timeout, connect)
+
+    def _patience(self, view: View) -> float:
+        """Return for how long the next round waits for a host that is slower than others."""
+        return self._speeds.patience(self._size) if len(view.members) > 2 else math.inf
 
     @property
     def is_cut_off(self) -> bool:
