@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -208,9 +208,11 @@ class Runner:
             is_new = False
         is_many = len(self.view.members) > 2
         self.group.patience = self.speeds.patience(size) if is_many else math.inf
+        beside = self.speeds.beside(self.view.members) if is_many else nullcontext()
         sent, cpu, start = self.group.sent, time.process_time(), time.monotonic()
         try:
-            done = self.rounds.run(self.group)
+            with beside:
+                done = self.rounds.run(self.group)
         except ClusterError:
             self._close_group()
             if is_many:

@@ -4,12 +4,13 @@ A round is as slow as the slowest of its links. After one that took long or has 
 measures its links and says which hosts are slow to it; the one that is slow to most others leaves.
 """
 
+import contextlib
 import logging
 import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from webtorch._cluster import flat, formats
 from webtorch._cluster.calls import Call, CallError, connect
@@ -103,6 +104,36 @@ class Speeds:
                 # those that are left do not answer
                 return
             time.sleep(_POLL)
+
+    @contextlib.contextmanager
+    def beside(self, members: Sequence[Member]) -> Iterator[None]:
+        """Measure the links beside a round that takes long, for the case that it fails.
+
+        A host may learn of that a timeout later than others, which wait for it then. After one
+        that does not fail the links are measured without its traffic.
+        """
+        before = self._started
+        timer = threading.Timer(limit(self._settings), self._measure_beside, (members,))
+        timer.name, timer.daemon = "speeds", True
+        timer.start()
+        is_complete = False
+        try:
+            yield
+            is_complete = True
+        finally:
+            timer.cancel()
+            timer.join()
+            if is_complete and self._started != before:
+                self._started = before
+                with self._lock:
+                    self._links = {}
+
+    def _measure_beside(self, members: Sequence[Member]) -> None:
+        try:
+            self.measure(members)
+        except RuntimeError as error:
+            # no thread can be started: it is tried again after the round
+            log.info("links are not measured: %s", error)
 
     def rates(self) -> list[float | None]:
         """Return what was measured, once it is complete; None for a host that did not answer."""

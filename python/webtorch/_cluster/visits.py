@@ -47,6 +47,10 @@ When a contribution is not counted, or a member has not the model as it is here.
 """
 
 
+EARLY = 0.25
+"""The part of an anchor that is to be there before a contribution is made while it comes."""
+
+
 class Visits(Rounds):
     """The turns of a guest. One thread uses it.
 
@@ -242,12 +246,32 @@ class Visits(Rounds):
         self._said.pop(name, None)
         self._take_fetched(name, store, done)
         self._settle_pending(name, store, anchor, answer.get("refused"), done)
-        self._begin(name, store, done)
+        if not self._is_awaited(store, anchor):
+            # with all that was sent before
+            self._begin_fetch(request, name, store, anchor)
+        if store.state.pending or not self._is_early(name):
+            self._begin(name, store, done)
         frozen, orders = answer.get("frozen"), answer.get("orders")
         if isinstance(frozen, int) and isinstance(orders, int) and orders > store.state.orders:
             follow_orders(name, store, frozen, orders, call.other)
         self._contribute_to(call, request, name, store, anchor)
-        self._begin_fetch(request, name, store, anchor)
+
+    def _is_awaited(self, store: Store, anchor: Anchor) -> bool:
+        """Return whether the next anchors may contain what is pending."""
+        state = store.state
+        pending = state.pending
+        if pending is None or state.fresh or anchor.of != state.anchor.of or self._is_returning:
+            return False
+        return anchor.number_of(self._host(state)) < pending.number
+
+    def _is_early(self, name: str) -> bool:
+        """Return whether an anchor has just begun to come: what is learned now is sent later.
+
+        What is sent meanwhile is counted when the anchor is there, and the next one is sent then:
+        so both are as far from each other as from the one before.
+        """
+        fetch = self._fetch
+        return fetch is not None and fetch.model == name and fetch.part < EARLY
 
     def _set_aside(self, name: str) -> None:
         """Let nothing wait for a model that members do not help with now."""
@@ -307,11 +331,8 @@ class Visits(Rounds):
             CallError: It was sent long ago, and the member has not counted it.
 
         """
-        state = store.state
-        pending = state.pending
-        if pending is None or state.fresh or anchor.of != state.anchor.of or self._is_returning:
-            return
-        if anchor.number_of(self._host(state)) >= pending.number:
+        pending = store.state.pending
+        if pending is None or not self._is_awaited(store, anchor):
             return
         number, at = self._sent.get(name, (0, 0.0))
         if number == pending.number:
@@ -324,7 +345,7 @@ class Visits(Rounds):
             **request,
             "do": "contribute",
             "number": pending.number,
-            "steps": pending.made - state.mark,
+            "steps": pending.made - store.state.mark,
             "of": list(anchor.of),
         }
         call.send(found, view_of(change), view_of(integers.view(torch.uint8)))
@@ -439,6 +460,14 @@ class _Fetch(threading.Thread):
         self.problem = ""
         self.received = 0
         self.seconds = 0.0
+
+    @property
+    def part(self) -> float:
+        """The part that is there, from 0 to 1."""
+        if not self.is_alive():
+            return 1.0
+        call = self._call
+        return call.received / max(1, len(self.data)) if call else 0.0
 
     def run(self) -> None:
         """Receive it."""

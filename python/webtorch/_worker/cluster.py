@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import logging
-import math
 import socket
 import threading
 import time
@@ -29,7 +28,7 @@ from webtorch._cluster.interfaces import (
 from webtorch._cluster.membership import Lighthouse
 from webtorch._cluster.probes import Probes
 from webtorch._cluster.reception import Reception
-from webtorch._cluster.rounds import Rounds
+from webtorch._cluster.rounds import Round, Rounds
 from webtorch._cluster.seal import Ring
 from webtorch._cluster.speeds import (
     CONNECT,
@@ -420,9 +419,8 @@ class Host:
             before = dict(group.waits)
             if self._waits_for_others(view, stores):
                 return self._settings.interval
-            group.patience = self._patience(view)
             sent, received = group.sent, group.received
-            done = self._rounds.run(group)
+            done = self._run(view, group)
         except GroupError as error:
             self._close_group()
             self._probes.begin(view.members)
@@ -451,6 +449,14 @@ class Host:
         self._metrics.count_round(done, seconds)
         return self._settings.interval if done.settled else 0.0
 
+    def _run(self, view: View, group: Group) -> Round:
+        """Do a round; end it if a host could be slow to most others."""
+        if len(view.members) < 3:
+            return self._rounds.run(group)
+        group.patience = self._speeds.patience(self._size)
+        with self._speeds.beside(view.members):
+            return self._rounds.run(group)
+
     def _measure(self, view: View, lasted: float = 0.0) -> None:
         """Measure the links, if a host could be slow to most others; a round would disturb it.
 
@@ -462,10 +468,6 @@ class Host:
         if len(view.members) > 2:
             connect = CONNECT if lasted >= timeout else timeout / 2
             self._speeds.measure(view.members, 0.75 * timeout, connect)
-
-    def _patience(self, view: View) -> float:
-        """Return for how long the next round waits for a host that is slower than others."""
-        return self._speeds.patience(self._size) if len(view.members) > 2 else math.inf
 
     @property
     def is_cut_off(self) -> bool:
