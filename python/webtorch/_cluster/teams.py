@@ -115,9 +115,14 @@ class Team:
 
 def rules_of(settings: Settings) -> str:
     """Return what all hosts of a round must have in common."""
+    return f"compress={settings.compress} {rules_of_guests(settings)}"
+
+
+def rules_of_guests(settings: Settings) -> str:
+    """Return what guests must have in common with members."""
     outer = settings.outer
     name = outer.name if outer.name == "average" else f"{outer.name}:{outer.lr},{outer.momentum}"
-    return f"compress={settings.compress} outer={name} protocol={PROTOCOL}"
+    return f"outer={name} protocol={PROTOCOL}"
 
 
 def agreed(view: View, own: str) -> View:

@@ -59,7 +59,6 @@ RETRY = 0.05
 LAST_ROUNDS = 5
 """Rounds that a host which shuts down takes part in, at most."""
 
-
 LAST_SECONDS = 10.0
 """Seconds after which such a host begins no other round: workers that exit are not waited for."""
 
@@ -151,7 +150,7 @@ class Cluster(threading.Thread):
         while not self._stopping.wait(POLL):
             # workers of a new configuration may have other models
             if not self._election.is_leaving() and self._election.elect_rounds():
-                self._serve(lambda: self._stopping.is_set() or self._election.is_leaving())
+                self._serve(self._is_leaving, self._is_leaving)
         if self._election.is_last() and self._elect_for(self._settings.timeout):
             rounds = iter(range(LAST_ROUNDS))
             deadline = time.monotonic() + LAST_SECONDS
@@ -161,8 +160,12 @@ class Cluster(threading.Thread):
                     or next(rounds, None) is None
                     or time.monotonic() > deadline
                 ),
+                lambda: time.monotonic() > deadline,
                 is_last=True,
             )
+
+    def _is_leaving(self) -> bool:
+        return self._stopping.is_set() or self._election.is_leaving()
 
     def _elect_for(self, seconds: float) -> bool:
         """Wait to be elected: another worker may be about to exit."""
@@ -173,8 +176,10 @@ class Cluster(threading.Thread):
             time.sleep(RETRY)
         return True
 
-    def _serve(self, is_over: Callable[[], bool], is_last: bool = False) -> None:
-        """Do rounds until it is over; another worker can be elected then."""
+    def _serve(
+        self, is_over: Callable[[], bool], is_late: Callable[[], bool], is_last: bool = False
+    ) -> None:
+        """Do rounds until it is over; another worker can be elected then. See `Host`."""
         host = None
         is_resumed = False
         try:
@@ -190,7 +195,7 @@ class Cluster(threading.Thread):
                     if is_over():
                         break
                     if host is None:
-                        host = Host(self._located(), self._metrics, is_last)
+                        host = Host(self._located(), self._metrics, is_last, is_late)
                     delay = host.work(self._stores)
                     if host.is_failing and self._has_moved(host):
                         # the next turn is at the other address
@@ -327,10 +332,17 @@ class Host:
         settings: Those of the cluster.
         metrics: What operators see.
         is_last: Whether all workers of this host exit.
+        is_late: Returns whether a turn of a guest is not to be waited for.
 
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics, is_last: bool = False) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        is_last: bool = False,
+        is_late: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._settings = settings
         self._metrics = metrics
         self._ring = Ring(settings.name, settings.secrets)
@@ -339,7 +351,7 @@ class Host:
         self._membership = Lighthouse(settings, self._ring, instance, began)
         self._probes = Probes(settings)
         self._speeds = Speeds(settings, self._ring)
-        self._guest = Guest(settings, self._ring, metrics, is_last)
+        self._guest = Guest(settings, self._ring, metrics, is_last, is_late)
         guests = Guests()
         self._reception = Reception(settings, self._ring, guests)
         self._group: Group | None = None
