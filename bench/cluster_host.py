@@ -12,6 +12,7 @@ fail as long as the weights are negative.
 
 import dataclasses
 import json
+import math
 import mmap
 import os
 import secrets
@@ -19,7 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,14 @@ from webtorch._cluster.membership import Lighthouse
 from webtorch._cluster.reception import Reception
 from webtorch._cluster.rounds import Round, Rounds
 from webtorch._cluster.seal import Ring
-from webtorch._cluster.speeds import Slow, Speeds, limit, size_of_round, without_slow
+from webtorch._cluster.speeds import (
+    CONNECT,
+    Slow,
+    Speeds,
+    limit,
+    size_of_round,
+    without_slow,
+)
 from webtorch._cluster.trial import Figures
 from webtorch._cluster.visits import Visits
 
@@ -198,13 +206,17 @@ class Runner:
             is_new = True
         else:
             is_new = False
+        is_many = len(self.view.members) > 2
+        self.group.patience = self.speeds.patience(size) if is_many else math.inf
+        beside = self.speeds.beside(self.view.members) if is_many else nullcontext()
         sent, cpu, start = self.group.sent, time.process_time(), time.monotonic()
         try:
-            done = self.rounds.run(self.group)
+            with beside:
+                done = self.rounds.run(self.group)
         except ClusterError:
             self._close_group()
-            if len(self.view.members) > 2:
-                self.speeds.measure(self.view.members, self.settings.timeout / 2)
+            if is_many:
+                self._measure(time.monotonic() - start)
             raise
         seconds = time.monotonic() - start
         self.reception.admit(self.view.members)
@@ -221,9 +233,14 @@ class Runner:
         if seconds <= limit(self.settings):
             if done.models:
                 self.speeds.forget_if_here(self.view.ids)
-        elif len(self.view.members) > 2:
-            self.speeds.measure(self.view.members, self.settings.timeout)
+        elif is_many:
+            self._measure()
         return done.settled
+
+    def _measure(self, lasted: float = 0.0) -> None:
+        timeout = self.settings.timeout
+        connect = CONNECT if lasted >= timeout else timeout / 2
+        self.speeds.measure(self.view.members, 0.75 * timeout, connect)
 
     def _tell_round(self, kind: str, done: Round, **more: object) -> None:
         memory = self.memory

@@ -73,6 +73,22 @@ def test_exchange_that_fails_uses_its_number(monkeypatch):
     assert numbers == [0, 2]
 
 
+def test_member_that_is_slower_than_others_is_not_waited_for():
+    """The others know it at once: an error that is kept does not keep connections."""
+    with running_hosts(settings_of(3)) as hosts:
+        do_all(hosts, "connect", view_of(hosts))
+        # the first waits for the second, and then for the third, which is not there yet
+        hosts[0].begin("failing_mean", 70_000, 0.3)
+        hosts[1].begin("failing_mean", 70_000, math.inf)
+        text, member = hosts[0].result()
+        assert member == "c" and text.startswith("nothing came from c for 0.")
+        # it has the timeout, 30 s, as the first one it waits for may be as slow as all are
+        hosts[2].begin("failing_mean", 70_000, 0.3)
+        for host in hosts[1:]:
+            text, _ = host.result(20)
+            assert text.startswith("the connection to ") and text.endswith(" was closed")
+
+
 def test_mean_of_no_steps_is_zero(group):
     means = [mean for mean, _ in do_all(group, "mean", 0, 1000, [0.0, 0.0, 0.0])]
     assert all(torch.equal(mean, torch.zeros(1000)) for mean in means)

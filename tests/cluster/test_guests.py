@@ -2,26 +2,22 @@
 
 import contextlib
 import dataclasses
-import hashlib
 import random
-import socket
-import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from cluster_guests import GuestHost, MemberHost, Site
+from cluster_guests import GuestHost, MemberHost, Site, layout_of, make_own, offered, start
 from cluster_threads import Crash, Memory, run, run_until_settled
-from nginx import free_port, release_port, wait_for
-from webtorch._cluster.calls import CallError, connect
+from nginx import free_port, release_port
+from webtorch._cluster.calls import CallError
 from webtorch._cluster.guests import MAX_GUESTS, Contribution, Guests, chosen, combined
-from webtorch._cluster.interfaces import GUEST_PORT, ClusterError, Outsider
+from webtorch._cluster.interfaces import ClusterError, Member, Outer
 from webtorch._cluster.lineage import first
-from webtorch._cluster.reception import MAX_CALLS, Reception
 from webtorch._cluster.rollout import Rollout
 from webtorch._cluster.rounds import Round
-from webtorch._cluster.seal import Ring
 from webtorch._cluster.visits import Visits
 from webtorch._worker.guest import Guest
 
@@ -33,26 +29,6 @@ def site():
     yield found
     found.close()
     release_port(port)
-
-
-def make_own(name):
-    def build():
-        weights = {"a": torch.zeros(5000), "n": torch.zeros(2, dtype=torch.int64)}
-        return {"m": Memory(f"memory-{name}", weights)}
-
-    return build
-
-
-def start(site, members=2):
-    """Return members with an anchor, and a guest that has it."""
-    hosts = [MemberHost(site, f"web-{index}", make_own(index)) for index in range(members)]
-    guest = GuestHost(site, "guest", make_own("guest"))
-    for host in hosts:
-        host.memory.train()
-    run_until_settled(hosts)
-    guest.turn_until_taken()
-    assert guest.memory.all_steps == members
-    return [*hosts, guest]
 
 
 def weights(host):
@@ -69,16 +45,6 @@ def contribution(host, number, steps=1, of=(0, ""), layout="l"):
     change = torch.zeros(4 + 8, dtype=torch.uint8)
     integers = torch.zeros(0, dtype=torch.int64)
     return Contribution(host, number, steps, of, layout, change, 8, integers)
-
-
-def layout_of(memory):
-    return hashlib.sha256(memory.layout).hexdigest()
-
-
-def offered(member):
-    """Return the memories of the guests whose contributions a member has."""
-    memory = member.memory
-    return [*member.guests.offer("m", memory.state.anchor, layout_of(memory))]
 
 
 # --- decisions ---
@@ -273,6 +239,92 @@ def test_guest_follows_orders(site):
     run([one, two])
     guest.turn()
     assert guest.memory.frozen
+
+
+def test_guest_that_starts_follows_what_members_were_started_with(site):
+    one, two = [MemberHost(site, f"web-{index}", make_own(index)) for index in range(2)]
+    for host in (one, two):
+        host.memory.frozen = True
+    run_until_settled([one, two])
+    guest = GuestHost(site, "guest", make_own("guest"))
+    guest.turn()
+    assert guest.memory.frozen and guest.memory.state.frozen
+    assert not guest.memory.state.fresh
+    # it knows orders now; what it is told later is one
+    for host in (one, two):
+        host.memory.frozen = False
+    run_until_settled([one, two])
+    guest.turn()
+    assert not guest.memory.frozen
+
+
+def test_guest_with_other_rules(site, caplog):
+    one, two, guest = start(site)
+    settings = dataclasses.replace(guest.settings, outer=Outer("nesterov", 0.7, 0.5))
+    guest.visits.close()
+    guest.visits = Visits(settings, lambda: guest.models, site.ring, site.members)
+    guest.memory.train(3)
+    for _ in range(3):
+        guest.turn()
+        run_until_settled([one, two])
+    assert not offered(one) and not offered(two)
+    assert guest.memory.uncounted == 3
+    assert caplog.text.count("the model has outer=average protocol=") == 1
+
+
+def test_guest_turn_that_ends_is_sent_again(site):
+    one, two, guest = start(site)
+    visits = guest.visits
+    guest.memory.train(3)
+    checks = iter(range(1000))
+    # after the request and its answer, in the contribution
+    visits._is_over = lambda: next(checks) > 3
+    visits._leave_member()
+    with pytest.raises(CallError, match="it was ended here"):
+        guest.turn()
+    assert not offered(one) and not offered(two)
+    assert guest.memory.state.pending
+    visits._is_over = lambda: False
+    guest.turn()
+    run_until_settled([one, two])
+    guest.turn()
+    assert counted(one, guest) == 3
+
+
+def test_guest_learns_new_addresses_of_members(site, monkeypatch):
+    one, _, guest = start(site)
+    visits = guest.visits
+    guest.turn()
+    moved = [dataclasses.replace(each, port=each.port + 1) for each in site.members]
+    own = Member("guest", guest.settings.address, 1)
+    one.reception.admit([*moved, own])
+    visits._know([[each.id, each.address, each.port] for each in [*moved, own]])
+    assert sorted(visits._members, key=lambda each: each.id) == moved
+    # the guest itself is no news
+    before = visits._members
+    visits._know([[each.id, each.address, each.port] for each in [*moved, own]])
+    assert visits._members is before
+    # each time another address of the coordinator's name
+    monkeypatch.setattr("webtorch._cluster.visits.resolve", lambda *_: ["::1", "::2"])
+    found = []
+    for _ in range(2):
+        visits._place = len(moved) + (len(moved) + 1) * len(found)
+        found.append(visits._first().address)
+    assert found == ["::1", "::2"]
+
+
+def test_guest_that_no_member_answers_is_logged(site, caplog):
+    settings = site.settings("guest")
+    guest = Guest(settings, site.ring, SimpleNamespace(count_failure=lambda: None))
+    guest._fail(ClusterError("it is away"))
+    assert "no member has answered" not in caplog.text
+    guest._answered -= 7 * settings.timeout
+    for _ in range(2):
+        guest._fail(ClusterError("it is away"))
+    assert caplog.text.count("no member has answered this guest for 14 s: it is away") == 1
+    for _ in range(2):
+        guest._note_answer()
+    assert caplog.text.count("a member answers this guest again") == 1
 
 
 def test_guest_weights_that_are_not_finite_are_not_sent(site):
@@ -497,136 +549,3 @@ def test_guest_that_was_one_before_a_reload(site):
         found.resume(lambda: contextlib.nullcontext(host.models))
         assert found.is_there == host.memory.state.guest == (guest == "auto")
         found.close()
-
-
-# --- the connection ---
-
-
-def ask(guest, site, member):
-    """Return what a member answers over a new connection."""
-    call = connect(guest.settings, site.ring, member.settings.address, member.settings.port)
-    call.send({"do": "ask", "model": "m", "layout": layout_of(guest.memory)})
-    answer = call.receive()
-    call.close()
-    return answer
-
-
-def test_guests_come_while_others_say_nothing(site):
-    one, _, guest = start(site)
-    place = one.settings.address, one.settings.port + GUEST_PORT
-    with contextlib.ExitStack() as stack:
-        silent = [
-            stack.enter_context(socket.create_connection(place)) for _ in range(MAX_CALLS + 2)
-        ]
-        assert "anchor" in ask(guest, site, one)
-        # the oldest have given way, not the guest's own connection
-        silent[0].settimeout(2)
-        assert silent[0].recv(1) == b""
-        guest.turn()
-
-
-def test_guests_hello_has_a_deadline(site):
-    """Also if a byte comes now and then."""
-    one, _, guest = start(site)
-    one.reception._settings = dataclasses.replace(one.settings, timeout=0.5)
-    place = one.settings.address, one.settings.port + GUEST_PORT
-    begun = time.monotonic()
-    with socket.create_connection(place) as slow:
-        slow.sendall((200).to_bytes(4, "little"))
-        with pytest.raises(OSError):
-            for _ in range(60):
-                slow.sendall(b"x")
-                time.sleep(0.05)
-    assert time.monotonic() - begun < 2
-    # and the first message, as a hello may be a recorded one
-    call = connect(guest.settings, site.ring, *place[:1], one.settings.port)
-    call._connection.sendall((200).to_bytes(4, "little"))
-    begun = time.monotonic()
-    with pytest.raises(OSError):
-        for _ in range(60):
-            call._connection.sendall(b"x")
-            time.sleep(0.05)
-    assert time.monotonic() - begun < 2
-    call.close()
-
-
-def test_guests_that_ask_seldom_are_not_forgotten(site):
-    settings = dataclasses.replace(site.settings("web-9"), interval=90.0)
-    found = Reception(settings, site.ring, Guests())
-    found._last_of = {"guest": time.monotonic() - 100, "gone": time.monotonic() - 190}
-    assert found.guests() == ["guest"]
-
-
-def test_guests_come_again_when_no_thread_could_be_started(site, monkeypatch):
-    one, _, guest = start(site)
-    begin = threading.Thread.start
-    failed = []
-
-    def fail(thread):
-        if thread.name == "guest" and not failed:
-            failed.append(thread)
-            raise RuntimeError("can't start new thread")
-        begin(thread)
-
-    monkeypatch.setattr(threading.Thread, "start", fail)
-    with pytest.raises(ClusterError):
-        ask(guest, site, one)
-    assert failed
-    assert len(one.reception._calls) <= 2
-
-    def answers():
-        with contextlib.suppress(ClusterError):
-            return "anchor" in ask(guest, site, one)
-
-    wait_for(answers, "an answer")
-
-
-def test_guests_without_the_secret_are_refused(site, caplog):
-    one, _, guest = start(site)
-    address, port = one.settings.address, one.settings.port
-    ring = Ring("test", (b"another secret of 32 bytes or more",))
-    with pytest.raises(ClusterError):
-        connect(guest.settings, ring, address, port)
-    call = connect(guest.settings, site.ring, address, port)
-    call._to, call._by = call._by, call._to
-    call.send({"do": "ask"})
-    with pytest.raises(CallError):
-        call.receive()
-    assert caplog.text.count("a connection to the port of guests is refused") == 1
-
-
-@pytest.mark.parametrize(
-    "request_",
-    [
-        {"do": "x"},
-        {"do": "ask", "model": "x"},
-        {"do": "ask", "model": "m", "layout": "x"},
-    ],
-)
-def test_guests_requests_that_are_not_answered(site, request_):
-    one, _, guest = start(site)
-    call = connect(guest.settings, site.ring, one.settings.address, one.settings.port)
-    call.send(request_)
-    assert call.receive()["error"]
-    call.send({"do": "ask"})
-    assert call.receive()["error"]
-    call.close()
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [{"number": 0}, {"steps": "1"}, {"of": [0]}, {"of": 3}, {"host": "x" * 200}, {"size": 7}],
-)
-def test_guests_malformed_contributions(site, changes):
-    one, _, guest = start(site)
-    call = connect(guest.settings, site.ring, one.settings.address, one.settings.port)
-    layout = hashlib.sha256(guest.memory.layout).hexdigest()
-    good = {"do": "contribute", "model": "m", "layout": layout, "host": "g/1"}
-    good |= {"number": 1, "steps": 1, "of": [0, ""]}
-    size = changes.get("size", 5000 + 8 + 16)
-    call.send({**good, **changes}, bytes(size))
-    with pytest.raises(CallError):
-        call.receive()
-    assert not offered(one)
-    with pytest.raises((CallError, Outsider)):
-        call.receive()

@@ -1,5 +1,8 @@
 """Which host is too slow for rounds with most others."""
 
+import math
+import time
+
 import pytest
 import torch
 
@@ -10,8 +13,11 @@ from webtorch._cluster.interfaces import Member, View
 from webtorch._cluster.seal import Ring
 from webtorch._cluster.speeds import (
     LEAST,
+    PAUSE,
+    PROBE,
     Slow,
     Speeds,
+    _Link,
     is_fast,
     limit,
     size_of_round,
@@ -28,8 +34,12 @@ def view_of(*told, guest="auto"):
 
 
 def speeds_of(**rates):
-    found = Speeds(settings("web-0"), Ring("test", ()))
-    found._rates = rates
+    own, ring = settings("web-0"), Ring("test", ())
+    found = Speeds(own, ring)
+    found._links = {id: _Link(own, ring, Member(id, "", 1)) for id in rates}
+    for id, rate in rates.items():
+        found._links[id].rate = rate
+    found._started = time.monotonic()
     return found
 
 
@@ -88,6 +98,40 @@ def test_slow_link_depends_on_best_link_and_round_size():
     assert limit(settings("a", interval=10.0)) == 20.0
 
 
+def test_probe_that_goes_on_shows_that_its_link_is_slow():
+    size = 10_000_000
+    speeds = speeds_of(a=1e8, b=None)
+    link = speeds._links["b"]
+    link._since = time.monotonic() - 1
+    assert speeds.slow(size) == []
+    link._since = time.monotonic() - 4
+    assert link.most() == pytest.approx(PROBE / 2, rel=0.1)
+    assert speeds.slow(size) == ["b"]
+    # it may be that of this host
+    speeds._links["a"].rate = None
+    assert speeds.slow(size) == []
+
+
+def test_host_that_is_slower_than_others_is_not_waited_for_until_links_are_known():
+    size = 10_000_000
+    own = settings("web-0")
+    assert Speeds(own, Ring("test", ())).patience(size) == LEAST
+    assert speeds_of(a=1e8, b=None).patience(size) == LEAST
+    assert speeds_of(a=1e8, b=6e5).patience(size) == LEAST
+    # something else is slow: it is not waited for again after a pause
+    speeds = speeds_of(a=1e8, b=1e8)
+    assert speeds.patience(size) == math.inf
+    speeds._started -= PAUSE
+    assert speeds.patience(size) == LEAST
+    speeds.measure([])
+    speeds._links = speeds_of(a=1e8, b=1e8)._links
+    speeds._started -= PAUSE
+    assert speeds.patience(size) == math.inf
+    # fast rounds of all hosts
+    speeds.forget_if_here(["a", "b"])
+    assert speeds.patience(size) == LEAST
+
+
 def test_guest_tries_the_group_with_most_links_and_a_margin():
     own = settings("a")
     assert is_fast([1e7, 1e7, None], 8_000_000, own)
@@ -119,10 +163,9 @@ def test_links_are_measured():
 
         # they listen in threads
         wait_for(measured, "two links")
-        assert sorted(speeds._rates) == ["web-1", "web-2", "web-3"]
-        assert speeds._rates["web-3"] is None
+        assert sorted(speeds._links) == ["web-1", "web-2", "web-3"]
+        assert speeds._links["web-3"].rate is None
         assert speeds.slow(1) == []
-        assert not speeds._connected
     finally:
         site.close()
         release_port(port)

@@ -1,5 +1,6 @@
 """Members and guests in one process: rounds of threads, and connections over loopback."""
 
+import hashlib
 import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -7,7 +8,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from cluster_threads import Adding, Crash, Host, Memory, settings
+import torch
+
+from cluster_threads import Adding, Crash, Host, Memory, run_until_settled, settings
 from webtorch._cluster.guests import Guests
 from webtorch._cluster.interfaces import Member, Settings
 from webtorch._cluster.reception import Reception
@@ -120,3 +123,35 @@ class GuestHost(Host):
             elif self.visits._exact >= self.models.keys():
                 return
         raise AssertionError("the anchor is not taken")
+
+
+def make_own(name: object) -> Callable[[], dict[str, Memory]]:
+    """Return what makes the memory of a host."""
+
+    def build() -> dict[str, Memory]:
+        weights = {"a": torch.zeros(5000), "n": torch.zeros(2, dtype=torch.int64)}
+        return {"m": Memory(f"memory-{name}", weights)}
+
+    return build
+
+
+def start(site: Site, members: int = 2) -> list[Any]:
+    """Return members with an anchor, and a guest that has it."""
+    hosts = [MemberHost(site, f"web-{index}", make_own(index)) for index in range(members)]
+    guest = GuestHost(site, "guest", make_own("guest"))
+    for host in hosts:
+        host.memory.train()
+    run_until_settled(hosts)
+    guest.turn_until_taken()
+    assert guest.memory.all_steps == members
+    return [*hosts, guest]
+
+
+def layout_of(memory: Memory) -> str:
+    return hashlib.sha256(memory.layout).hexdigest()
+
+
+def offered(member: MemberHost) -> list[str]:
+    """Return the memories of the guests whose contributions a member has."""
+    memory = member.memory
+    return [*member.guests.offer("m", memory.state.anchor, layout_of(memory))]

@@ -174,6 +174,18 @@ class Peer:
             found += self.group.mean(value, weights[rank], weights, rest)
         return found / times, rest
 
+    def failing_mean(self, count: int, patience: float) -> tuple[str, str | None]:
+        """Return the error of a mean; it is kept when the group is closed."""
+        assert self.group is not None
+        self.group.patience = patience
+        try:
+            self.mean(0, count, [1.0] * len(self.group.ids))
+        except GroupError as error:
+            self.close()
+            self.error = error
+            return str(error), error.member
+        raise AssertionError("it has not failed")
+
     def constant(self, pattern: bytes, count: int) -> None:
         """Exchange differences of which all bytes are a pattern."""
         assert self.group is not None

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import random
 import threading
 import zlib
@@ -147,15 +148,14 @@ class Memory:
         self.happen("apply")
         if self._applied == state.applying.number or self._replaced != state.replaced:
             return self.steps
-        anchor = self.tensors(state.slot)
-        for key, tensor in self.weights.items():
+        sources = [self.tensors(state.slot), self.tensors(1 - state.slot)]
+        if state.applying.reference == "snapshot":
+            sources.append(self.tensors(SNAPSHOT))
+        for _, (weights, *followed) in flat.pieces(self.weights, *sources, keys=self.weights):
             if state.applying.reference == "none":
-                tensor.copy_(anchor[key])
+                weights.copy_(followed[0])
             else:
-                change = None
-                if state.applying.reference == "snapshot":
-                    change = self.tensors(SNAPSHOT)[key]
-                flat.follow(tensor, anchor[key], self.tensors(1 - state.slot)[key], change)
+                flat.follow(weights, *followed)
         self._applied = state.applying.number
         made = self.steps
         self.happen("applied")
@@ -267,6 +267,7 @@ class ThreadGroup:
         self.generation = generation
         self.sent = self.received = 0
         self.waits: dict[str, float] = {}
+        self.patience = math.inf
         self.key = ""
         self.exchanges = 0
         self.states: dict[int, int] = {}
@@ -340,7 +341,7 @@ class Adding(Rounds):
         return float(steps > 0)
 
     def _advance(self, mean: Tensor, weights: Sequence[float], momentum: Tensor | None) -> Tensor:
-        return (mean * sum(weights)).round()
+        return mean.mul_(sum(weights)).round_()
 
 
 class Host:

@@ -58,6 +58,12 @@ struct packet_s {
 
 
 typedef struct {
+    packet_t       *first;
+    packet_t      **last;
+} queue_t;
+
+
+typedef struct {
     int             tun;
     int             space;
 
@@ -69,8 +75,11 @@ typedef struct {
     int64_t         up;
     int64_t         down;
 
-    packet_t       *first;
-    packet_t      **last;
+    /* on their way through this host's link to another one's */
+    queue_t         ways[MAX_HOSTS];
+
+    /* on their way through this host's link to it */
+    queue_t         arriving;
 
     unsigned char   cut[MAX_HOSTS];
 } host_t;
@@ -88,6 +97,31 @@ now(void)
     clock_gettime(CLOCK_MONOTONIC, &ts);
 
     return ts.tv_sec * SECOND + ts.tv_nsec;
+}
+
+
+static void
+queue_add(queue_t *queue, packet_t *packet)
+{
+    packet->next = NULL;
+    *queue->last = packet;
+    queue->last = &packet->next;
+}
+
+
+static packet_t *
+queue_pop(queue_t *queue)
+{
+    packet_t  *packet;
+
+    packet = queue->first;
+    queue->first = packet->next;
+
+    if (queue->first == NULL) {
+        queue->last = &queue->first;
+    }
+
+    return packet;
 }
 
 
@@ -128,6 +162,7 @@ static void
 host_create(host_t *host, unsigned index)
 {
     int           fd, size;
+    unsigned      i;
     struct ifreq  ifr;
 
     check(unshare(CLONE_NEWNET), "unshare");
@@ -167,7 +202,11 @@ host_create(host_t *host, unsigned index)
     close(fd);
 
     host->rate = 1e9;
-    host->last = &host->first;
+    host->arriving.last = &host->arriving.first;
+
+    for (i = 0; i < MAX_HOSTS; i++) {
+        host->ways[i].last = &host->ways[i].first;
+    }
 }
 
 
@@ -220,7 +259,6 @@ serialize(int64_t *free_at, int64_t start, double bytes, double rate)
 static void
 route(unsigned from, packet_t *packet)
 {
-    double          bytes;
     host_t         *source, *target;
     int64_t         time;
     unsigned        to;
@@ -246,23 +284,13 @@ route(unsigned from, packet_t *packet)
         goto drop;
     }
 
-    bytes = wire_size(packet);
-
-    time = serialize(&source->up, now(), bytes, source->rate);
+    time = serialize(&source->up, now(), wire_size(packet), source->rate);
     if (time == 0) {
         goto drop;
     }
 
-    time = serialize(&target->down, time + source->delay + target->delay,
-                     bytes, target->rate);
-    if (time == 0) {
-        goto drop;
-    }
-
-    packet->time = time;
-    packet->next = NULL;
-    *target->last = packet;
-    target->last = &packet->next;
+    packet->time = time + source->delay + target->delay;
+    queue_add(&source->ways[to], packet);
 
     return;
 
@@ -298,6 +326,38 @@ host_read(unsigned index)
 }
 
 
+/*
+ * A packet takes its place in the target's link when it comes there: those of
+ * a slow host would else keep it from others, which come before.
+ *
+ * Returns the time of the next packet.
+ */
+
+static int64_t
+way_forward(queue_t *way, host_t *target, int64_t time)
+{
+    packet_t  *packet;
+
+    while (way->first != NULL) {
+        if (way->first->time > time) {
+            return way->first->time;
+        }
+
+        packet = queue_pop(way);
+        packet->time = serialize(&target->down, packet->time,
+                                 wire_size(packet), target->rate);
+        if (packet->time == 0) {
+            free(packet);
+
+        } else {
+            queue_add(&target->arriving, packet);
+        }
+    }
+
+    return INT64_MAX;
+}
+
+
 /* returns the time of the next packet */
 
 static int64_t
@@ -305,15 +365,12 @@ host_write(host_t *host, int64_t time)
 {
     packet_t  *packet;
 
-    while ((packet = host->first) != NULL) {
-        if (packet->time > time) {
-            return packet->time;
+    while (host->arriving.first != NULL) {
+        if (host->arriving.first->time > time) {
+            return host->arriving.first->time;
         }
 
-        host->first = packet->next;
-        if (host->first == NULL) {
-            host->last = &host->first;
-        }
+        packet = queue_pop(&host->arriving);
 
         if (write(host->tun, packet->data, packet->size) == -1
             && errno != EAGAIN && errno != EIO && errno != ENOBUFS)
@@ -362,7 +419,7 @@ main(int argc, char **argv)
 {
     char             line[256];
     int64_t          next, time, wait;
-    unsigned         i;
+    unsigned         i, to;
     struct pollfd    fds[MAX_HOSTS + 1];
     struct timespec  ts;
 
@@ -388,6 +445,13 @@ main(int argc, char **argv)
     for ( ;; ) {
         next = INT64_MAX;
         time = now();
+
+        for (i = 0; i < count; i++) {
+            for (to = 0; to < count; to++) {
+                wait = way_forward(&hosts[i].ways[to], &hosts[to], time);
+                next = wait < next ? wait : next;
+            }
+        }
 
         for (i = 0; i < count; i++) {
             wait = host_write(&hosts[i], time);

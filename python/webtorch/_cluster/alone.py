@@ -1,5 +1,6 @@
 """The group of a host that is the only one."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -19,6 +20,7 @@ class Alone:
     sent: int = 0
     received: int = 0
     key: str = ""
+    patience: float = math.inf
     waits: Mapping[str, float] = field(default_factory=dict)
 
     @property

@@ -11,7 +11,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from webtorch._cluster.interfaces import GUEST_PORT, ClusterError, Outsider, Settings
@@ -45,6 +45,8 @@ class Call:
 
     def __init__(self, connection: socket.socket, other: str, to: Channel, by: Channel) -> None:
         self.other = other
+        self.is_over: Callable[[], bool] = lambda: False
+        """Returns whether what is sent or received is to end with an error."""
         self.sent = 0
         self.received = 0
         self._connection = connection
@@ -104,7 +106,12 @@ class Call:
             self._connection.shutdown(socket.SHUT_RDWR)
         self._connection.close()
 
+    def _check(self) -> None:
+        if self.is_over():
+            raise CallError("it was ended here")
+
     def _send(self, data: Buffer) -> None:
+        self._check()
         sealed = bytearray(_LENGTH.size + len(data) + OVERHEAD)
         _LENGTH.pack_into(sealed, 0, len(data) + OVERHEAD)
         self._to.seal(data, memoryview(sealed)[_LENGTH.size :], self._numbers[0], 0)
@@ -113,6 +120,7 @@ class Call:
         self.sent += len(sealed)
 
     def _receive(self, into: memoryview, until: float | None = None) -> None:
+        self._check()
         sealed = _read(self._connection, len(into) + OVERHEAD, until)
         self.received += len(sealed)
         self._by.open(sealed, into, self._numbers[1], 0)

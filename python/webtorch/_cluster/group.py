@@ -1,5 +1,6 @@
 """Exchanges of hosts: small messages, means of differences, sums, states."""
 
+import math
 import struct
 from collections.abc import Mapping, Sequence
 
@@ -50,6 +51,7 @@ class GlooGroup:
         # messages of states that were sent to each host, and received from it
         self._states = [[0, 0] for _ in view.members]
         self._waits: dict[str, float] = {}
+        self.patience = math.inf
         self._expected: dict[int, Receipt] = {}
         self._expect_messages()
 
@@ -150,7 +152,7 @@ class GlooGroup:
             return torch.zeros_like(difference)
         shares = [each / total for each in weights]
         compress: Compression = "none" if is_exact else self._compress
-        mean = Mean(self._links, compress, difference, shares, rest, self._next)
+        mean = Mean(self._links, compress, difference, shares, rest, self._next, self.patience)
         result = mean.run()
         for host, seconds in mean.waits.items():
             self._waits[host] = self._waits.get(host, 0.0) + seconds

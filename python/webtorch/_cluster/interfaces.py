@@ -201,6 +201,9 @@ class Group(Protocol):
     gone; `Outsider` if a message has no valid seal. The group can then only be closed.
     """
 
+    patience: float
+    """Seconds for which `mean` waits for a member that is slower than others; it may be set."""
+
     @property
     def ids(self) -> tuple[str, ...]:
         """Ids of the members, sorted."""

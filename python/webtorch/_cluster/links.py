@@ -5,6 +5,7 @@ group of its own, and leaves none behind.
 """
 
 import hashlib
+import math
 import os
 import socket
 import time
@@ -85,7 +86,7 @@ class Links:
         self.received = 0
         self._timeout = timedelta(seconds=settings.timeout)
         self._about = (view.generation, view.digest)
-        self._held: list[tuple[int, Any]] = []
+        self._held: list[_Begun] = []
         self._receipts: set[Receipt] = set()
         self._group: Any = None
         store: Store | None = None
@@ -124,25 +125,30 @@ class Links:
         except RuntimeError as error:
             raise self._error(error, to) from None
         self.sent += len(data)
-        self._held.append((to, work))
+        self._held.append(_Begun(to, work))
 
     def flush(self, keep: int = 0) -> None:
         """Wait until all but the last `keep` messages have been handed to the system."""
         while len(self._held) > keep:
-            to, work = self._held.pop(0)
-            self.wait(work, to)
+            self._wait(self._held[0], self._timeout.total_seconds())
+            self._held.pop(0).drop()
 
-    def wait(self, work: Any, rank: int) -> None:
-        """Wait for what was begun with a host, without the GIL."""
-        try:
-            work.wait(self._timeout)
-        except RuntimeError as error:
-            raise self._error(error, rank) from None
-
-    def finish(self, receipt: "Receipt", work: Any) -> None:
+    def finish(self, receipt: "Receipt", seconds: float) -> None:
         """Wait for a message that was being received."""
-        self.wait(work, receipt.source)
+        self._wait(receipt, min(seconds, self._timeout.total_seconds()))
         self._receipts.discard(receipt)
+        receipt.drop()
+
+    def _wait(self, begun: "_Begun", seconds: float) -> None:
+        """Wait for what was begun with a host, without the GIL.
+
+        An error keeps the frames that it came through, and they keep their variables. So gloo's
+        work is none of these: it would keep the connections after `close`.
+        """
+        try:
+            begun.work.wait(timedelta(seconds=max(seconds, 1e-3)))
+        except RuntimeError as error:
+            raise self._error(error, begun.rank, seconds) from None
 
     def close(self) -> None:
         """Close all connections.
@@ -151,9 +157,9 @@ class Links:
         would else wait for this host until their timeout.
         """
         self._group = None
+        for begun in (*self._held, *self._receipts):
+            begun.drop()
         self._held.clear()
-        for receipt in self._receipts:
-            receipt.drop()
         self._receipts.clear()
 
     def _open_group(self) -> Any:
@@ -161,13 +167,13 @@ class Links:
             raise GroupError("the group is closed")
         return self._group
 
-    def _error(self, error: Exception, rank: int) -> GroupError:
+    def _error(self, error: Exception, rank: int, seconds: float = 0.0) -> GroupError:
         text = str(error)
         member = self.ids[rank]
         if self._group is None:
             return GroupError("the group was closed")
         if "Timed out" in text or "imeout" in text:
-            return GroupError(f"nothing came from {member} for {self._timeout.seconds} s", member)
+            return GroupError(f"nothing came from {member} for {seconds:.1f} s", member)
         return GroupError(f"the connection to {member} was closed", member)
 
     def _greet(self, ring: Ring) -> None:
@@ -202,26 +208,38 @@ class Links:
         self.state_by = [channel("state", rank, me) for rank in everyone]
 
 
-class Receipt:
+class _Begun:
+    """What was begun with the host of a rank, and gloo's work, which holds its connections."""
+
+    def __init__(self, rank: int, work: Any) -> None:
+        self.rank = rank
+        self.work = work
+
+    def drop(self) -> None:
+        """Forget it: it is complete, or the group is closed."""
+        self.work = None
+
+
+class Receipt(_Begun):
     """A message that is being received from the host of a rank."""
 
     def __init__(self, links: Links, source: int, buffer: Tensor, work: Any) -> None:
-        self.source = source
+        super().__init__(source, work)
         self._links = links
         self._buffer = buffer
-        self._work = work
 
-    def wait(self) -> Tensor:
-        """Return uint8 `[size]`, of which a shorter message fills a part."""
-        if self._work is None:
+    def wait(self, seconds: float = math.inf) -> Tensor:
+        """Return uint8 `[size]`, of which a shorter message fills a part.
+
+        Args:
+            seconds: For how long to wait, at most the timeout.
+
+        """
+        if self.work is None:
             raise GroupError("the group is closed")
-        self._links.finish(self, self._work)
+        self._links.finish(self, seconds)
         self._links.received += len(self._buffer)
         return self._buffer
-
-    def drop(self) -> None:
-        """Forget the message, which holds gloo's connections."""
-        self._work = None
 
 
 def seal(channel: Channel, data: Tensor, number: int) -> Tensor:

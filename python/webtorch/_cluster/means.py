@@ -5,8 +5,9 @@ values of each part to the host that sums that part up, and this one sends the m
 all. Many pieces are on their way at a time.
 """
 
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from webtorch._cluster.formats import Piece
 from webtorch._cluster.interfaces import Compression
 from webtorch._cluster.links import Links, Receipt, seal, tag_of, unseal
 from webtorch._cluster.seal import OVERHEAD
+from webtorch._cluster.speeds import RATIO
 
 _WINDOW = 16
 """Pieces that are on their way at a time: what a link of 1 Gbit/s and 20 ms holds, and more."""
@@ -33,6 +35,7 @@ class Mean:
             left then, when the mean is complete. In the parts that this host sums up it is what
             rounding the mean left, else what rounding the difference left.
         number: Returns numbers of messages that were not used, the same at all hosts.
+        patience: Seconds for which a host is waited for that is slower than others.
 
     """
 
@@ -44,6 +47,7 @@ class Mean:
         shares: Sequence[float],
         rest: Tensor | None,
         number: Callable[[], int],
+        patience: float = math.inf,
     ) -> None:
         self._links = links
         self._compress: Compression = compress
@@ -57,7 +61,9 @@ class Mean:
         self._number = number
         self._pieces: list[Piece] = list(formats.pieces(len(difference), len(shares)))
         self._issued: dict[int, _Issued] = {}
+        self._patience = patience
         self.waits = {links.ids[rank]: 0.0 for rank in links.others}
+        self._mean_waits = dict(self.waits)
 
     def run(self) -> Tensor:
         """Return the mean, when all hosts have called this."""
@@ -112,12 +118,9 @@ class Mean:
         place = piece.part(links.rank)
         mean = self._result[place]
         torch.mul(self._difference[place], self._shares[links.rank], out=mean)
-        for rank, receipt in issued.parts.items():
-            started = time.monotonic()
-            data = receipt.wait()
-            self.waits[links.ids[rank]] += time.monotonic() - started
-            data = unseal(links.by[rank], data, issued.difference, links.ids[rank])
-            values = formats.decode(data, size, self._compress)
+        for rank, data in self._receive(issued.parts, self.waits):
+            part = unseal(links.by[rank], data, issued.difference, links.ids[rank])
+            values = formats.decode(part, size, self._compress)
             mean.add_(values, alpha=self._shares[rank])
         if self._rest is not None:
             mean += self._rest[place]
@@ -134,10 +137,28 @@ class Mean:
     def _gather(self, index: int) -> None:
         """Receive the means of the other parts."""
         links, piece, issued = self._links, self._pieces[index], self._issued.pop(index)
-        for rank, receipt in issued.means.items():
-            data = unseal(links.all_by[rank], receipt.wait(), issued.mean, links.ids[rank])
-            values = formats.decode(data, piece.size(rank), self._compress)
+        for rank, data in self._receive(issued.means, self._mean_waits):
+            part = unseal(links.all_by[rank], data, issued.mean, links.ids[rank])
+            values = formats.decode(part, piece.size(rank), self._compress)
             self._result[piece.part(rank)] = values
+
+    def _receive(
+        self, receipts: Mapping[int, Receipt], waits: dict[str, float]
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Yield the messages of other hosts, in the order of `Links.others`.
+
+        If one is slower than all before it, the round ends, and links are measured. So that is
+        found by the host for which the slow one is the last; the first may be as slow as all are.
+        """
+        longest = math.inf
+        for rank, receipt in receipts.items():
+            host = self._links.ids[rank]
+            most = max(self._patience, RATIO * longest)
+            started = time.monotonic()
+            data = receipt.wait(most - waits[host])
+            waits[host] += time.monotonic() - started
+            longest = waits[host] if math.isinf(longest) else max(longest, waits[host])
+            yield rank, data
 
     def _size(self, piece: Piece, rank: int) -> int:
         count = piece.size(rank)

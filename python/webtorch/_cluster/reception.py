@@ -25,6 +25,7 @@ from webtorch._cluster.lineage import MAX_STEPS
 from webtorch._cluster.seal import Ring
 from webtorch._cluster.speeds import answer_probe
 from webtorch._cluster.store import State, Store
+from webtorch._cluster.teams import rules_of_guests
 
 log = logging.getLogger("webtorch")
 
@@ -104,17 +105,25 @@ class Reception:
         """Listen as soon as the process before this one has left the port."""
         place = self._settings.address, self._settings.port + GUEST_PORT
         family = socket.AF_INET6 if ":" in place[0] else socket.AF_INET
-        problem = ""
+        since = time.monotonic()
+        is_told = False
         while not self._closed.is_set():
             try:
                 with socket.create_server(place, family=family) as listener:
+                    if is_told:
+                        log.warning("guests are answered at %s, port %d", *place)
+                        is_told = False
                     listener.settimeout(_POLL)
                     self._accept(listener)
             except (OSError, RuntimeError) as error:
                 # RuntimeError: no thread can be started now
-                if str(error) != problem:
-                    log.info("guests are not answered at %s, port %d: %s", *place, error)
-                problem = str(error)
+                if not is_told and time.monotonic() - since > self._settings.timeout:
+                    log.error(
+                        "guests are not answered at %s, port %d, and no link is measured: %s",
+                        *place,
+                        error,
+                    )
+                    is_told = True
             self._closed.wait(_POLL)
 
     def _accept(self, listener: socket.socket) -> None:
@@ -195,7 +204,7 @@ class Reception:
         payload: Tensor | None = None
         with self._pinned() as stores:
             store = stores.get(str(request.get("model")))
-            problem = _problem(request, members, store)
+            problem = _problem(request, members, store, rules_of_guests(self._settings))
             if store is None or problem:
                 call.send({"error": problem})
                 if request["size"]:
@@ -254,7 +263,9 @@ def _no_stores() -> contextlib.AbstractContextManager[Mapping[str, Store]]:
     return contextlib.nullcontext({})
 
 
-def _problem(request: Mapping[str, Any], members: Sequence[Member], store: Store | None) -> str:
+def _problem(
+    request: Mapping[str, Any], members: Sequence[Member], store: Store | None, rules: str
+) -> str:
     """Return why a request is not answered; empty: it is."""
     if request.get("do") not in ("ask", "contribute", "anchor"):
         return "the request is not known"
@@ -264,6 +275,8 @@ def _problem(request: Mapping[str, Any], members: Sequence[Member], store: Store
         return "the model is not there"
     if request.get("layout") != hashlib.sha256(store.layout).hexdigest():
         return "the model has another layout there"
+    if request.get("rules") != rules:
+        return f"the model has {rules} there"
     if store.state.fresh and not store.state.joined:
         return "this host has no anchor yet"
     return ""

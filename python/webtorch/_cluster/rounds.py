@@ -146,7 +146,10 @@ class Rounds:
             done.settled = False
             self._settle(group, unsettled, prepared, done)
         for team in teams:
-            if team not in unsettled:
+            if team.is_replaced():
+                # they are taken in the next round
+                done.settled = False
+            elif team not in unsettled:
                 anchor = self._contribute(group, team, done)
                 if anchor:
                     prepared[team.name] = anchor
@@ -202,6 +205,7 @@ class Rounds:
             rollout=rollout.write(state.rollout),
             verdict=verdict,
             guests={host: [each.number, each.steps] for host, each in offers.items()},
+            replaced=int(is_replaced and self._settings.rolling is None),
         )
 
     def _host(self, state: State) -> str:

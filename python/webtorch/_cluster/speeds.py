@@ -4,11 +4,13 @@ A round is as slow as the slowest of its links. After one that took long or has 
 measures its links and says which hosts are slow to it; the one that is slow to most others leaves.
 """
 
+import contextlib
 import logging
+import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from webtorch._cluster import flat, formats
 from webtorch._cluster.calls import Call, CallError, connect
@@ -30,8 +32,17 @@ LEAST = 2.0
 PAUSE = 30.0
 """Seconds from one measurement without a slow host to the next one, while rounds take long."""
 
+MAX_PAUSE = 600.0
+"""Seconds of such a pause, at most: it doubles while links are not why rounds take long."""
+
+AGAIN = 3.0
+"""Seconds until links are measured again if a host did not answer."""
+
 CONNECT = 0.5
 """Seconds for which others are waited for that may be cut off."""
+
+ENOUGH = 1.5
+"""Seconds after which a probe that goes on says how slow its link is, at least."""
 
 _POLL = 0.02
 
@@ -55,84 +66,169 @@ class Speeds:
 
     """
 
-    def __init__(self, settings: Settings, ring: Ring, pause: float = PAUSE) -> None:
+    def __init__(self, settings: Settings, ring: Ring) -> None:
         self._settings = settings
         self._ring = ring
-        self.pause = pause
         self._lock = threading.Lock()
-        self._rates: dict[str, float | None] = {}
-        self._threads: list[threading.Thread] = []
-        self._connected: set[str] = set()
-        self._due = 0.0
+        self._links: dict[str, _Link] = {}
+        self._started = -math.inf
+        self._pause = PAUSE
 
-    def measure(self, members: Sequence[Member], seconds: float = 0.0) -> None:
+    def measure(
+        self, members: Sequence[Member], seconds: float = 0.0, connect: float = CONNECT
+    ) -> None:
         """Measure the links to other hosts, unless that was done not long ago.
 
         Args:
             members: The hosts.
             seconds: How long to wait for the results of those that answer.
+            connect: How long to wait for any that answers.
 
         """
-        others = [each for each in members if each.id != self._settings.id]
-        if not self._is_busy() and time.monotonic() >= self._due:
-            self._due = time.monotonic() + self.pause
+        if self._is_due():
+            if self._is_known():
+                self._pause = min(2 * self._pause, MAX_PAUSE)
+            self._started = time.monotonic()
+            others = [each for each in members if each.id != self._settings.id]
+            links = {each.id: _Link(self._settings, self._ring, each) for each in others}
             with self._lock:
-                self._rates = {}
-            self._threads = [
-                threading.Thread(target=self._measure, args=(each,), name="speeds", daemon=True)
-                for each in others
-            ]
-            for thread in self._threads:
-                thread.start()
-        started = time.monotonic()
-        while self._is_busy() and time.monotonic() - started < seconds:
-            if not self._connected and time.monotonic() - started > CONNECT:
+                self._links = links
+            for link in links.values():
+                link.start()
+        begun = time.monotonic()
+        while (waited := time.monotonic() - begun) < seconds:
+            left = [link for link in self._all() if link.is_alive()]
+            if all(link.lasts() > ENOUGH for link in left):
+                return
+            if waited > connect and not any(link.lasts() for link in left):
                 # those that are left do not answer
                 return
             time.sleep(_POLL)
 
-    def _is_busy(self) -> bool:
-        return any(each.is_alive() for each in self._threads)
+    @contextlib.contextmanager
+    def beside(self, members: Sequence[Member]) -> Iterator[None]:
+        """Measure the links beside a round that takes long, for the case that it fails.
+
+        A host may learn of that a timeout later than others, which wait for it then. After one
+        that does not fail the links are measured without its traffic.
+        """
+        before = self._started
+        timer = threading.Timer(limit(self._settings), self._measure_beside, (members,))
+        timer.name, timer.daemon = "speeds", True
+        timer.start()
+        is_complete = False
+        try:
+            yield
+            is_complete = True
+        finally:
+            timer.cancel()
+            timer.join()
+            if is_complete and self._started != before:
+                self._started = before
+                with self._lock:
+                    self._links = {}
+
+    def _measure_beside(self, members: Sequence[Member]) -> None:
+        try:
+            self.measure(members)
+        except RuntimeError as error:
+            # no thread can be started: it is tried again after the round
+            log.info("links are not measured: %s", error)
 
     def rates(self) -> list[float | None]:
         """Return what was measured, once it is complete; None for a host that did not answer."""
-        with self._lock:
-            return [] if self._is_busy() else [*self._rates.values()]
+        links = self._all()
+        return [] if any(link.is_alive() for link in links) else [link.rate for link in links]
 
     def forget(self) -> None:
         """Forget what was measured: rounds are fast, or this host is in none."""
-        self._due = 0.0
+        self._started = -math.inf
+        self._pause = PAUSE
         with self._lock:
-            self._rates = {}
+            self._links = {}
 
     def forget_if_here(self, ids: Collection[str]) -> None:
         """Forget it if all that were measured took part in a round that was fast.
 
         The heartbeats of a slow host are late at times, so it is missing now and then.
         """
-        if self._rates.keys() <= frozenset(ids):
+        if self._links.keys() <= frozenset(ids):
             self.forget()
 
     def drop(self, ids: Collection[str]) -> None:
         """Forget hosts that have become guests."""
         with self._lock:
-            self._rates = {id: rate for id, rate in self._rates.items() if id not in ids}
+            self._links = {id: link for id, link in self._links.items() if id not in ids}
 
     def slow(self, size: int) -> list[str]:
         """Return the ids of hosts that are slow to this one, with rounds of so many bytes."""
-        with self._lock:
-            rates = {id: rate for id, rate in self._rates.items() if rate is not None}
-            best = max(rates.values(), default=0.0)
-            return sorted(
-                id
-                for id, rate in rates.items()
-                if size / rate > limit(self._settings) and rate < best / RATIO
-            )
+        links = self._all()
+        best = max((link.rate for link in links if link.rate is not None), default=0.0)
+        return sorted(
+            link.id
+            for link in links
+            if size / link.most() > limit(self._settings) and link.most() < best / RATIO
+        )
 
-    def _measure(self, member: Member) -> None:
-        found = rate(self._settings, self._ring, member, self._connected)
+    def patience(self, size: int) -> float:
+        """Return for how many seconds a round may wait for a host that is slower than others.
+
+        It may not be the link, but for example the host's processor: then a measurement has been
+        in vain, and the next rounds are not ended for another one.
+        """
+        if self._is_due() or self.slow(size) or not self._is_known():
+            return limit(self._settings)
+        return math.inf
+
+    def _all(self) -> list["_Link"]:
         with self._lock:
-            self._rates[member.id] = found
+            return [*self._links.values()]
+
+    def _is_known(self) -> bool:
+        """Return whether all links were measured."""
+        rates = self.rates()
+        return bool(rates) and all(rates)
+
+    def _is_due(self) -> bool:
+        if any(link.is_alive() for link in self._all()):
+            return False
+        pause = self._pause if all(self.rates()) else AGAIN
+        return time.monotonic() - self._started >= pause
+
+
+class _Link(threading.Thread):
+    """Measures the link to a host."""
+
+    def __init__(self, settings: Settings, ring: Ring, member: Member) -> None:
+        super().__init__(name="speeds", daemon=True)
+        self.id = member.id
+        self.rate: float | None = None
+        """Bytes a second; None: it is not known."""
+        self._settings = settings
+        self._ring = ring
+        self._member = member
+        self._since: float | None = None
+
+    def run(self) -> None:
+        """Measure it."""
+        self.rate = rate(self._settings, self._ring, self._member, self._begin)
+        self._since = None
+
+    def _begin(self) -> None:
+        self._since = time.monotonic()
+
+    def lasts(self) -> float:
+        """Return for how many seconds a probe has gone on; 0: there is none."""
+        since = self._since
+        return 0.0 if since is None else time.monotonic() - since
+
+    def most(self) -> float:
+        """Return the bytes a second that the link has at most, as far as that is known."""
+        seconds = self.lasts()
+        if self.rate is not None:
+            return self.rate
+        # what is sent there and back is on its way one after the other
+        return 2 * PROBE / seconds if seconds > ENOUGH else math.inf
 
 
 def limit(settings: Settings) -> float:
@@ -147,14 +243,16 @@ def size_of_round(stores: Mapping[str, Store], compress: Compression) -> int:
     return sum(2 * formats.size(count, compress) for count in counts)
 
 
-def rate(settings: Settings, ring: Ring, member: Member, connected: set[str]) -> float | None:
+def rate(
+    settings: Settings, ring: Ring, member: Member, begin: Callable[[], None] = lambda: None
+) -> float | None:
     """Return the bytes a second to a host and back, the lower of them; None: it is not known.
 
     Args:
         settings: The cluster's.
         ring: Its keys.
         member: The host.
-        connected: Has its id while it is measured.
+        begin: Is called when the host has answered.
 
     """
     started = time.monotonic()
@@ -164,7 +262,7 @@ def rate(settings: Settings, ring: Ring, member: Member, connected: set[str]) ->
         log.debug('the link to "%s" cannot be measured: %s', member.id, error)
         return None
     trip = (time.monotonic() - started) / 2
-    connected.add(member.id)
+    begin()
     try:
         return probe(call, trip)
     except CallError:
@@ -172,7 +270,6 @@ def rate(settings: Settings, ring: Ring, member: Member, connected: set[str]) ->
     except ClusterError:
         return None
     finally:
-        connected.discard(member.id)
         call.close()
 
 

@@ -15,7 +15,7 @@ PIECE = 60 << 10
 """Bytes of a message in one exchange."""
 
 
-PROTOCOL = 3
+PROTOCOL = 4
 """Version of what hosts exchange; it changes with the messages of rounds."""
 
 
@@ -60,6 +60,8 @@ class Status:
     """What it says of the epoch that it has, if that is rolled out."""
     guests: dict[str, list[int]]
     """What it has of guests, see `Offers`."""
+    replaced: int
+    """1 if other weights were put into place there, which all hosts take next."""
 
     @classmethod
     def read(cls, found: Any) -> "Status":
@@ -107,6 +109,10 @@ class Team:
         keys = {status.anchor for status in self.statuses.values()}
         return len(keys) == 1 and not any(each.prepared for each in self.statuses.values())
 
+    def is_replaced(self) -> bool:
+        """Return whether all take other weights next, so that nothing is contributed to these."""
+        return any(status.replaced for status in self.statuses.values())
+
     def guests(self) -> dict[int, Offers]:
         """Return what each host adds to its own contribution, by the ranks of the hosts."""
         offers = {rank: status.guests for rank, status in self.statuses.items()}
@@ -115,9 +121,14 @@ class Team:
 
 def rules_of(settings: Settings) -> str:
     """Return what all hosts of a round must have in common."""
+    return f"compress={settings.compress} {rules_of_guests(settings)}"
+
+
+def rules_of_guests(settings: Settings) -> str:
+    """Return what guests must have in common with members."""
     outer = settings.outer
     name = outer.name if outer.name == "average" else f"{outer.name}:{outer.lr},{outer.momentum}"
-    return f"compress={settings.compress} outer={name} protocol={PROTOCOL}"
+    return f"outer={name} protocol={PROTOCOL}"
 
 
 def agreed(view: View, own: str) -> View:

@@ -26,8 +26,9 @@ from webtorch._cluster.interfaces import ClusterError, Member, Settings
 from webtorch._cluster.lineage import Anchor
 from webtorch._cluster.rounds import Round, Rounds, follow_orders
 from webtorch._cluster.seal import Ring
-from webtorch._cluster.speeds import Speeds, is_fast, size_of_round
+from webtorch._cluster.speeds import Speeds, is_fast, limit, size_of_round
 from webtorch._cluster.store import SNAPSHOT, Store
+from webtorch._cluster.teams import rules_of_guests
 
 log = logging.getLogger("webtorch")
 
@@ -47,6 +48,10 @@ When a contribution is not counted, or a member has not the model as it is here.
 """
 
 
+EARLY = 0.25
+"""The part of an anchor that is to be there before a contribution is made while it comes."""
+
+
 class Visits(Rounds):
     """The turns of a guest. One thread uses it.
 
@@ -57,6 +62,7 @@ class Visits(Rounds):
         members: Hosts that were members; without any the coordinator's host is asked for them.
         pause: Seconds until the group is tried again.
         takes_anchors: False: it only contributes what was learned.
+        is_over: Returns whether a turn is to end: what it has not sent is sent in another one.
 
     """
 
@@ -68,6 +74,7 @@ class Visits(Rounds):
         members: Sequence[Member] = (),
         pause: float = TRY_AGAIN,
         takes_anchors: bool = True,
+        is_over: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__(settings, stores)
         self._ring = ring
@@ -75,7 +82,9 @@ class Visits(Rounds):
         random.shuffle(self._members)
         self._place = 0
         self._takes_anchors = takes_anchors
-        self._speeds = Speeds(settings, ring, pause)
+        self._is_over = is_over
+        self._speeds = Speeds(settings, ring)
+        self._pause = pause
         self._try_at = time.monotonic() + pause
         self._answered = time.monotonic()
         self._call: Call | None = None
@@ -83,6 +92,8 @@ class Visits(Rounds):
         self._sent: dict[str, tuple[int, float]] = {}
         self._fetch: _Fetch | None = None
         self._fetch_at = 0.0
+        # members are known to one that has just left them, as its links are slow
+        self._is_slow = settings.guest == "auto" and bool(self._members)
         self._rests: dict[str, Tensor] = {}
         self._exact: set[str] = set()
         self._parted: dict[str, float] = {}
@@ -155,7 +166,8 @@ class Visits(Rounds):
         self._speeds.measure(self._members)
         rates = self._speeds.rates()
         if rates:
-            self._try_at = now + self._speeds.pause
+            self._speeds.forget()
+            self._try_at = now + self._pause
             size = size_of_round(self._stores(), self._settings.compress)
             self._is_returning = is_fast(rates, size, self._settings)
 
@@ -169,15 +181,18 @@ class Visits(Rounds):
             self._sent.clear()
             self._called_at = time.monotonic()
             self._call = connect(self._settings, self._ring, member.address, member.port)
+            self._call.is_over = self._is_over
         return self._call
 
     def _first(self) -> Member:
         """Return the host that the coordinator's name leads to."""
         name, port = self._settings.coordinator
         try:
-            address = resolve(name, port)[0]
+            found = resolve(name, port)
         except OSError as error:
             raise CallError(f'coordinator "{name}": {error}') from None
+        # the next time another one, as a host of a name with many may be down
+        address = found[self._place // (len(self._members) + 1) % len(found)]
         return Member("", address, self._settings.port)
 
     def _leave_member(self) -> None:
@@ -201,8 +216,9 @@ class Visits(Rounds):
             named = [Member(str(id), str(address), int(port)) for id, address, port in found]
         except (TypeError, ValueError) as error:
             raise ClusterError(f"the members are malformed: {error}") from None
-        if {each.id for each in named} != {each.id for each in self._members}:
-            self._members = [each for each in named if each.id != self._settings.id]
+        others = [each for each in named if each.id != self._settings.id]
+        if _places(others) != _places(self._members):
+            self._members = others
             random.shuffle(self._members)
             self._place = 0
         other = self._call.other if self._call else ""
@@ -220,6 +236,7 @@ class Visits(Rounds):
             "model": name,
             "layout": hashlib.sha256(store.layout).hexdigest(),
             "host": self._host(store.state),
+            "rules": rules_of_guests(self._settings),
         }
         call.send({**request, "do": "ask"})
         answer = call.receive()
@@ -240,12 +257,41 @@ class Visits(Rounds):
         self._said.pop(name, None)
         self._take_fetched(name, store, done)
         self._settle_pending(name, store, anchor, answer.get("refused"), done)
-        self._begin(name, store, done)
-        frozen, orders = answer.get("frozen"), answer.get("orders")
-        if isinstance(frozen, int) and isinstance(orders, int) and orders > store.state.orders:
-            follow_orders(name, store, frozen, orders, call.other)
+        self._obey(name, store, answer, call.other)
+        if not self._is_awaited(store, anchor):
+            # with all that was sent before
+            self._begin_fetch(request, name, store, anchor)
+        if store.state.pending or not self._is_early(name):
+            self._begin(name, store, done)
         self._contribute_to(call, request, name, store, anchor)
-        self._begin_fetch(request, name, store, anchor)
+
+    def _obey(self, name: str, store: Store, answer: Mapping[str, Any], host: str) -> None:
+        """Follow an order that a member has and this host has not."""
+        frozen, orders = answer.get("frozen"), answer.get("orders")
+        if not (isinstance(frozen, int) and isinstance(orders, int)):
+            return
+        state = store.state
+        # what a host has found at its start is no order, but members know better than a new guest
+        if orders > state.orders or (orders == state.orders and state.fresh):
+            follow_orders(name, store, frozen, orders, host)
+
+    def _is_awaited(self, store: Store, anchor: Anchor) -> bool:
+        """Return whether the next anchors may contain what is pending."""
+        state = store.state
+        pending = state.pending
+        if pending is None or state.fresh or anchor.of != state.anchor.of or self._is_returning:
+            return False
+        return anchor.number_of(self._host(state)) < pending.number
+
+    def _is_early(self, name: str) -> bool:
+        """Return whether an anchor has just begun to come over a slow link.
+
+        What is sent meanwhile is counted when the anchor is there, and the next one is sent then:
+        a bit later, so that both are as far from each other as from the one before.
+        """
+        fetch = self._fetch
+        is_coming = fetch is not None and fetch.model == name and fetch.part < EARLY
+        return is_coming and self._is_slow
 
     def _set_aside(self, name: str) -> None:
         """Let nothing wait for a model that members do not help with now."""
@@ -305,11 +351,8 @@ class Visits(Rounds):
             CallError: It was sent long ago, and the member has not counted it.
 
         """
-        state = store.state
-        pending = state.pending
-        if pending is None or state.fresh or anchor.of != state.anchor.of or self._is_returning:
-            return
-        if anchor.number_of(self._host(state)) >= pending.number:
+        pending = store.state.pending
+        if pending is None or not self._is_awaited(store, anchor):
             return
         number, at = self._sent.get(name, (0, 0.0))
         if number == pending.number:
@@ -322,7 +365,7 @@ class Visits(Rounds):
             **request,
             "do": "contribute",
             "number": pending.number,
-            "steps": pending.made - state.mark,
+            "steps": pending.made - store.state.mark,
             "of": list(anchor.of),
         }
         call.send(found, view_of(change), view_of(integers.view(torch.uint8)))
@@ -374,6 +417,7 @@ class Visits(Rounds):
             return
         self._fetch = None
         self._fetch_at = time.monotonic() + fetch.seconds
+        self._is_slow = fetch.seconds > limit(self._settings)
         self.received += fetch.received
         if fetch.anchor is None:
             log.info('model "%s": an anchor did not come: %s', name, fetch.problem)
@@ -404,6 +448,10 @@ class Visits(Rounds):
         if self._said.get(name) != text:
             self._said[name] = text
             log.warning('model "%s": %s', store.name, text)
+
+
+def _places(members: Sequence[Member]) -> set[tuple[str, str, int]]:
+    return {(each.id, each.address, each.port) for each in members}
 
 
 def _would_try(store: Store, anchor: Anchor) -> bool:
@@ -437,6 +485,14 @@ class _Fetch(threading.Thread):
         self.problem = ""
         self.received = 0
         self.seconds = 0.0
+
+    @property
+    def part(self) -> float:
+        """The part that is there, from 0 to 1."""
+        if not self.is_alive():
+            return 1.0
+        call = self._call
+        return call.received / max(1, len(self.data)) if call else 0.0
 
     def run(self) -> None:
         """Receive it."""

@@ -28,9 +28,16 @@ from webtorch._cluster.interfaces import (
 from webtorch._cluster.membership import Lighthouse
 from webtorch._cluster.probes import Probes
 from webtorch._cluster.reception import Reception
-from webtorch._cluster.rounds import Rounds
+from webtorch._cluster.rounds import Round, Rounds
 from webtorch._cluster.seal import Ring
-from webtorch._cluster.speeds import Slow, Speeds, limit, size_of_round, without_slow
+from webtorch._cluster.speeds import (
+    CONNECT,
+    Slow,
+    Speeds,
+    limit,
+    size_of_round,
+    without_slow,
+)
 from webtorch._cluster.store import State
 from webtorch._cluster.teams import CutOff, Disagreement, agreed, connected, rules_of
 from webtorch._cluster.trial import Figures
@@ -51,7 +58,6 @@ RETRY = 0.05
 
 LAST_ROUNDS = 5
 """Rounds that a host which shuts down takes part in, at most."""
-
 
 LAST_SECONDS = 10.0
 """Seconds after which such a host begins no other round: workers that exit are not waited for."""
@@ -144,7 +150,7 @@ class Cluster(threading.Thread):
         while not self._stopping.wait(POLL):
             # workers of a new configuration may have other models
             if not self._election.is_leaving() and self._election.elect_rounds():
-                self._serve(lambda: self._stopping.is_set() or self._election.is_leaving())
+                self._serve(self._is_leaving, self._is_leaving)
         if self._election.is_last() and self._elect_for(self._settings.timeout):
             rounds = iter(range(LAST_ROUNDS))
             deadline = time.monotonic() + LAST_SECONDS
@@ -154,8 +160,12 @@ class Cluster(threading.Thread):
                     or next(rounds, None) is None
                     or time.monotonic() > deadline
                 ),
+                lambda: time.monotonic() > deadline,
                 is_last=True,
             )
+
+    def _is_leaving(self) -> bool:
+        return self._stopping.is_set() or self._election.is_leaving()
 
     def _elect_for(self, seconds: float) -> bool:
         """Wait to be elected: another worker may be about to exit."""
@@ -166,8 +176,10 @@ class Cluster(threading.Thread):
             time.sleep(RETRY)
         return True
 
-    def _serve(self, is_over: Callable[[], bool], is_last: bool = False) -> None:
-        """Do rounds until it is over; another worker can be elected then."""
+    def _serve(
+        self, is_over: Callable[[], bool], is_late: Callable[[], bool], is_last: bool = False
+    ) -> None:
+        """Do rounds until it is over; another worker can be elected then. See `Host`."""
         host = None
         is_resumed = False
         try:
@@ -183,7 +195,7 @@ class Cluster(threading.Thread):
                     if is_over():
                         break
                     if host is None:
-                        host = Host(self._located(), self._metrics, is_last)
+                        host = Host(self._located(), self._metrics, is_last, is_late)
                     delay = host.work(self._stores)
                     if host.is_failing and self._has_moved(host):
                         # the next turn is at the other address
@@ -320,10 +332,17 @@ class Host:
         settings: Those of the cluster.
         metrics: What operators see.
         is_last: Whether all workers of this host exit.
+        is_late: Returns whether a turn of a guest is not to be waited for.
 
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics, is_last: bool = False) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        is_last: bool = False,
+        is_late: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._settings = settings
         self._metrics = metrics
         self._ring = Ring(settings.name, settings.secrets)
@@ -332,7 +351,7 @@ class Host:
         self._membership = Lighthouse(settings, self._ring, instance, began)
         self._probes = Probes(settings)
         self._speeds = Speeds(settings, self._ring)
-        self._guest = Guest(settings, self._ring, metrics, is_last)
+        self._guest = Guest(settings, self._ring, metrics, is_last, is_late)
         guests = Guests()
         self._reception = Reception(settings, self._ring, guests)
         self._group: Group | None = None
@@ -413,12 +432,11 @@ class Host:
             if self._waits_for_others(view, stores):
                 return self._settings.interval
             sent, received = group.sent, group.received
-            done = self._rounds.run(group)
+            done = self._run(view, group)
         except GroupError as error:
             self._close_group()
             self._probes.begin(view.members)
-            # others come out of it up to a timeout later, and wait for this host for two
-            self._measure(view, self._settings.timeout / 2)
+            self._measure(view, time.monotonic() - started)
             self._log_failure(error)
             self._metrics.count_failure()
             self._failures += 1
@@ -434,7 +452,7 @@ class Host:
         self._reception.admit(view.members)
         seconds = time.monotonic() - started
         if seconds > limit(self._settings):
-            self._measure(view, self._settings.timeout)
+            self._measure(view)
         elif done.models:
             self._speeds.forget_if_here(view.ids)
         self._metrics.count_bytes(group.sent - sent, group.received - received)
@@ -443,10 +461,25 @@ class Host:
         self._metrics.count_round(done, seconds)
         return self._settings.interval if done.settled else 0.0
 
-    def _measure(self, view: View, seconds: float) -> None:
-        """Measure the links, if a host could be slow to most others; a round would disturb it."""
+    def _run(self, view: View, group: Group) -> Round:
+        """Do a round; end it if a host could be slow to most others."""
+        if len(view.members) < 3:
+            return self._rounds.run(group)
+        group.patience = self._speeds.patience(self._size)
+        with self._speeds.beside(view.members):
+            return self._rounds.run(group)
+
+    def _measure(self, view: View, lasted: float = 0.0) -> None:
+        """Measure the links, if a host could be slow to most others; a round would disturb it.
+
+        Others come out of a round that has failed up to a timeout later than this host, and wait
+        for it for two. One that is cut off is noticed after a timeout: before that, all answer
+        that live, also those with slow links.
+        """
+        timeout = self._settings.timeout
         if len(view.members) > 2:
-            self._speeds.measure(view.members, seconds)
+            connect = CONNECT if lasted >= timeout else timeout / 2
+            self._speeds.measure(view.members, 0.75 * timeout, connect)
 
     @property
     def is_cut_off(self) -> bool:

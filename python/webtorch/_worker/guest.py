@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from webtorch._cluster.interfaces import ClusterError, Member, Settings
 from webtorch._cluster.seal import Ring
-from webtorch._cluster.visits import TRY_AGAIN, Visits
+from webtorch._cluster.visits import LOST, TRY_AGAIN, Visits
 from webtorch._worker.cluster_metrics import Metrics
 from webtorch._zone.rounds_store import RoundsStore
 
@@ -34,14 +34,21 @@ class Guest:
         ring: Its keys.
         metrics: What operators see.
         is_last: Whether it only contributes what was learned, as all workers exit.
+        is_over: Returns whether a turn is to end.
 
     """
 
     def __init__(
-        self, settings: Settings, ring: Ring, metrics: Metrics, is_last: bool = False
+        self,
+        settings: Settings,
+        ring: Ring,
+        metrics: Metrics,
+        is_last: bool = False,
+        is_over: Callable[[], bool] = lambda: False,
     ) -> None:
         self._settings = settings
         self._is_last = is_last
+        self._is_over = is_over
         self._ring = ring
         self._metrics = metrics
         self._visits: Visits | None = None
@@ -50,6 +57,8 @@ class Guest:
         self._returned = -SOON
         self._failures = 0
         self._problem = ""
+        self._answered = time.monotonic()
+        self._is_lost = False
         self._is_asked = False
 
     @property
@@ -87,8 +96,10 @@ class Guest:
             members,
             self._pause,
             takes_anchors=not self._is_last,
+            is_over=self._is_over,
         )
         self._failures = 0
+        self._answered = time.monotonic()
         log.warning('cluster "%s": this host is a guest now: %s', self._settings.name, reason)
 
     def work(self, pinned: Pinned) -> float:
@@ -104,8 +115,7 @@ class Guest:
             except ClusterError as error:
                 self._fail(error)
             else:
-                self._failures = 0
-                self._problem = ""
+                self._note_answer()
                 self._metrics.count_visit(done)
                 if not any(store.state.fresh for store in stores.values()):
                     note_joined(stores)
@@ -137,8 +147,25 @@ class Guest:
             if store.state.guest != is_guest:
                 store.write(dataclasses.replace(store.state, guest=is_guest))
 
+    def _note_answer(self) -> None:
+        self._failures = 0
+        self._problem = ""
+        self._answered = time.monotonic()
+        if self._is_lost:
+            self._is_lost = False
+            log.warning('cluster "%s": a member answers this guest again', self._settings.name)
+
     def _fail(self, error: ClusterError) -> None:
         self._failures += 1
+        seconds = time.monotonic() - self._answered
+        if seconds > LOST * self._settings.timeout and not self._is_lost:
+            self._is_lost = True
+            log.error(
+                'cluster "%s": no member has answered this guest for %.0f s: %s',
+                self._settings.name,
+                seconds,
+                error,
+            )
         self._metrics.count_failure()
         if str(error) != self._problem:
             self._problem = str(error)
