@@ -33,14 +33,14 @@ from cluster_threads import Adding, Memory
 from webtorch._cluster.coordinator import Coordinator
 from webtorch._cluster.group import GlooGroup, connect
 from webtorch._cluster.guests import Guests
-from webtorch._cluster.interfaces import ClusterError, Rolling, Settings, Unreachable, View
+from webtorch._cluster.interfaces import ClusterError, Rolling, Settings, UnreachableError, View
 from webtorch._cluster.membership import Lighthouse
 from webtorch._cluster.reception import Reception
 from webtorch._cluster.rounds import Round, Rounds
 from webtorch._cluster.seal import Ring
 from webtorch._cluster.speeds import (
     CONNECT,
-    Slow,
+    SlowLinksError,
     Speeds,
     limit,
     size_of_round,
@@ -129,7 +129,7 @@ class Runner:
                     self._visit(self.visits)
                 elif not self._round():
                     continue
-            except Slow:
+            except SlowLinksError:
                 self._close_group()
                 self.reception.admit(())
                 self.membership.close()
@@ -141,7 +141,7 @@ class Runner:
                 continue
             except ClusterError as error:
                 self.tell("error", text=str(error), what=type(error).__name__)
-                if self.visits or isinstance(error, Unreachable):
+                if self.visits or isinstance(error, UnreachableError):
                     time.sleep(0.2)
                 continue
             time.sleep(max(0, due - time.monotonic()))

@@ -24,7 +24,7 @@ from nginx import wait_for
 from webtorch.cli import _load, cli
 from webtorch.cli._configuration import Settings, write
 from webtorch.cli._discovery import Application
-from webtorch.cli._errors import Failure
+from webtorch.cli._errors import CommandError
 from webtorch.cli._examples import curl, order
 from webtorch.cli._functions import Function, Tensor
 from webtorch.cli._nginx import Nginx
@@ -108,7 +108,7 @@ def test_find_application(tmp_path, monkeypatch):
     assert Target.find("package.inner.serve") == Target(tmp_path, "package.inner.serve")
     assert Target.find("package/__init__.py") == Target(tmp_path, "package")
     for wrong in ("package", "other.py", "other", "two-words.py", "a b"):
-        with pytest.raises(Failure):
+        with pytest.raises(CommandError):
             Target.find(wrong)
 
 
@@ -240,11 +240,11 @@ def test_directories_of_killed_commands(tmp_path, monkeypatch):
 
 def test_port():
     assert find_port("127.0.0.1", 0) > 0
-    with pytest.raises(Failure, match=r"203\.0\.113\.1:0 \(.*\), see --host"):
+    with pytest.raises(CommandError, match=r"203\.0\.113\.1:0 \(.*\), see --host"):
         find_port("203.0.113.1", 0)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        with pytest.raises(Failure, match=f"127.0.0.1:{port} .*, see --port"):
+        with pytest.raises(CommandError, match=f"127.0.0.1:{port} .*, see --port"):
             find_port("127.0.0.1", port)
 
 
@@ -444,7 +444,7 @@ def test_new_in_a_directory_with_a_space(tmp_path: Path, monkeypatch):
 
 def test_address_that_is_not_of_this_host():
     """Another port would not help."""
-    with pytest.raises(Failure, match="see --host"):
+    with pytest.raises(CommandError, match="see --host"):
         find_port("192.0.2.1", 8000)
 
 

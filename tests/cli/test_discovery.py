@@ -13,7 +13,7 @@ import pytest
 
 from nginx import DEADLINE, wait_for
 from webtorch.cli._discovery import Discovery
-from webtorch.cli._errors import Failure
+from webtorch.cli._errors import CommandError
 from webtorch.cli._target import Target
 from webtorch.cli._watcher import Watcher
 
@@ -112,7 +112,7 @@ def test_close_during_import(tmp_path, monkeypatch):
     failures = []
 
     def read() -> None:
-        with pytest.raises(Failure) as failure:
+        with pytest.raises(CommandError) as failure:
             discovery.read(Target(tmp_path, "app"))
         failures.append(failure.value.message)
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from cluster_threads import settings
-from webtorch._cluster.interfaces import Outsider
+from webtorch._cluster.interfaces import OutsiderError
 from webtorch._cluster.membership import MAX_SKEW, Lighthouse
 from webtorch._cluster.seal import Ring
 
@@ -39,5 +39,5 @@ def test_time_that_a_request_waits_is_no_fault_of_the_clock():
 
 @pytest.mark.parametrize("seconds", [MAX_SKEW + 12 + 9, -MAX_SKEW - 9])
 def test_entry_with_wrong_clock(seconds):
-    with pytest.raises(Outsider, match=r"its clock differs by 1[56][0-9] s from that of"):
+    with pytest.raises(OutsiderError, match=r"its clock differs by 1[56][0-9] s from that of"):
         view_after(seconds, interval=2.0, timeout=5.0)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from cluster_threads import settings
-from webtorch._cluster.interfaces import GroupError, Member, Taken, View
+from webtorch._cluster.interfaces import GroupError, Member, TakenIdError, View
 from webtorch._cluster.rounds import Round, Rounds
 from webtorch._cluster.teams import rules_of
 
@@ -117,7 +117,7 @@ def test_host_with_errors_of_its_own_lets_others_go_on(turns, caplog):
 
 def test_id_that_is_asked_for_again_is_shown_as_before(turns):
     turns.work()
-    turns.refusal = Taken("a", "127.0.0.1:1")
+    turns.refusal = TakenIdError("a", "127.0.0.1:1")
     turns.work()
     assert turns.shown == [("a", "b")]
     turns.work()

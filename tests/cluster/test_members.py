@@ -131,7 +131,7 @@ def test_host_that_leaves_is_not_waited_for(group):
         do_all([*group, extra], "join", 4)
         extra.do("leave")
         assert do_all(group, "join", 3) == [("a", "b", "c")] * 3
-        with pytest.raises(CommandError, match="Unreachable: this host has left"):
+        with pytest.raises(CommandError, match="UnreachableError: this host has left"):
             extra.do("members")
     finally:
         extra.kill()
@@ -238,7 +238,7 @@ def test_members_without_coordinator():
     try:
         with pytest.raises(Exception, match="coordinator 127") as caught:
             member.members()
-        assert type(caught.value).__name__ == "Unreachable"
+        assert type(caught.value).__name__ == "UnreachableError"
         with pytest.raises(ValueError, match="at most 16384"):
             member.beat({"text": "x" * MAX_ABOUT})
     finally:

@@ -13,7 +13,7 @@ from cluster_guests import Site, layout_of, offered, start
 from nginx import free_port, release_port, wait_for
 from webtorch._cluster.calls import CallError, connect
 from webtorch._cluster.guests import Guests
-from webtorch._cluster.interfaces import GUEST_PORT, ClusterError, Outsider
+from webtorch._cluster.interfaces import GUEST_PORT, ClusterError, OutsiderError
 from webtorch._cluster.reception import MAX_CALLS, Reception
 from webtorch._cluster.seal import Ring
 from webtorch._cluster.teams import rules_of_guests
@@ -168,5 +168,5 @@ def test_guests_malformed_contributions(site, changes):
     with pytest.raises(CallError):
         call.receive()
     assert not offered(one)
-    with pytest.raises((CallError, Outsider)):
+    with pytest.raises((CallError, OutsiderError)):
         call.receive()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from webtorch._cluster.interfaces import Outsider
+from webtorch._cluster.interfaces import OutsiderError
 from webtorch._cluster.seal import OVERHEAD, Ring, fields
 
 OLD = b"o" * 32
@@ -19,11 +19,11 @@ def test_seal_opens_as_the_same_message_only():
     for index in range(len(ABOUT)):
         other = [*ABOUT]
         other[index] = "x"
-        with pytest.raises(Outsider):
+        with pytest.raises(OutsiderError):
             ring.open(sealed, *other)
-    with pytest.raises(Outsider):
+    with pytest.raises(OutsiderError):
         Ring("other", [OLD]).open(sealed, *ABOUT)
-    with pytest.raises(Outsider) as caught:
+    with pytest.raises(OutsiderError) as caught:
         Ring("c", [NEW]).open(sealed, *ABOUT, member="a")
     assert caught.value.member == "a"
 
@@ -34,10 +34,10 @@ def test_seal_of_forged_bytes():
     for index in range(len(sealed)):
         forged = bytearray(sealed)
         forged[index] ^= 1
-        with pytest.raises(Outsider):
+        with pytest.raises(OutsiderError):
             ring.open(bytes(forged), *ABOUT)
     for length in range(len(sealed)):
-        with pytest.raises(Outsider):
+        with pytest.raises(OutsiderError):
             ring.open(sealed[:length], *ABOUT)
 
 
@@ -76,9 +76,9 @@ def test_channel_opens_a_message_once():
         ring.channel(ring.id, session, "one", 1, "group", "b", "a"),
     ]
     for channel, number in [(receiver, 6), *((other, 5) for other in others)]:
-        with pytest.raises(Outsider):
+        with pytest.raises(OutsiderError):
             channel.open(sealed, data, number, 0)
-    with pytest.raises(Outsider, match="another secret"):
+    with pytest.raises(OutsiderError, match="another secret"):
         ring.channel(Ring("c", [NEW]).id, session)
 
 

@@ -15,7 +15,7 @@ from webtorch._cluster.speeds import (
     LEAST,
     PAUSE,
     PROBE,
-    Slow,
+    SlowLinksError,
     Speeds,
     _Link,
     is_fast,
@@ -48,7 +48,7 @@ def test_host_that_is_slow_to_most_others_leaves():
     for own in ("web-0", "web-1"):
         found, slow = without_slow(view, own)
         assert (found.ids, slow) == (("web-0", "web-1"), {"web-2"})
-    with pytest.raises(Slow, match="its links are slow to most other hosts"):
+    with pytest.raises(SlowLinksError, match="its links are slow to most other hosts"):
         without_slow(view, "web-2")
     # half of the others are not most of them
     for told in ((["web-2"], [], []), (["web-1"], ["web-0"], [])):

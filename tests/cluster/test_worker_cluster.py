@@ -16,7 +16,7 @@ from webtorch._cluster.interfaces import ClusterError, Member, Outer, View
 from webtorch._cluster.lineage import first
 from webtorch._cluster.seal import Ring
 from webtorch._cluster.store import State
-from webtorch._cluster.teams import CutOff, Disagreement, agreed, connected, rules_of
+from webtorch._cluster.teams import CutOffError, DisagreementError, agreed, connected, rules_of
 
 
 def view_of(*rules: str) -> View:
@@ -33,7 +33,7 @@ def test_hosts_with_the_rules_of_most_go_on_without_others():
     view = view_of(two, one, one)
     assert agreed(view, "web-1").ids == agreed(view, "web-2").ids == ("web-1", "web-2")
     assert agreed(view, "web-1").rejected == {**view.rejected, "web-0": f"it has {two}"}
-    with pytest.raises(Disagreement, match=r"it has compress=none outer=nesterov:0.7,0.5"):
+    with pytest.raises(DisagreementError, match=r"it has compress=none outer=nesterov:0.7,0.5"):
         agreed(view, "web-0")
     # of two those of the lowest id
     assert agreed(view_of(two, one), "web-0").ids == ("web-0",)
@@ -55,7 +55,7 @@ def test_hosts_that_cannot_reach_each_other():
     assert connected(view, "web-1").rejected == {
         "web-2": "there is no connection between it and web-1"
     }
-    with pytest.raises(CutOff, match="there is no connection to web-1"):
+    with pytest.raises(CutOffError, match="there is no connection to web-1"):
         connected(view, "web-2")
     # the one that most name, whatever it says of others
     view = view_of(["web-1"], ["web-3"], ["web-1"], ["web-1"])

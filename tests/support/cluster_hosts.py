@@ -27,8 +27,8 @@ from webtorch._cluster.interfaces import (
     ClusterError,
     GroupError,
     Settings,
-    Taken,
-    Unreachable,
+    TakenIdError,
+    UnreachableError,
     View,
 )
 from webtorch._cluster.membership import Lighthouse
@@ -119,7 +119,7 @@ class Peer:
                     self.connect()
                     self.exchange(b"here")
                     return self.view.ids
-            except (Unreachable, Taken):
+            except (UnreachableError, TakenIdError):
                 # of a host that was killed, the service has the last request for a second
                 pass
             except GroupError:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from webtorch._cluster.interfaces import GUEST_PORT, ClusterError, Outsider, Settings
+from webtorch._cluster.interfaces import GUEST_PORT, ClusterError, OutsiderError, Settings
 from webtorch._cluster.seal import HELLO, OVERHEAD, Buffer, Channel, Ring
 from webtorch._cluster.teams import parse_object
 
@@ -77,7 +77,7 @@ class Call:
 
         Raises:
             CallError: Nothing comes.
-            Outsider: It has no valid seal.
+            OutsiderError: It has no valid seal.
 
         """
         size = _read_length(self._connection, OVERHEAD, MAX_HEADER + OVERHEAD, until)
@@ -132,7 +132,7 @@ def connect(settings: Settings, ring: Ring, address: str, port: int) -> Call:
 
     Raises:
         CallError: It could not be made within the timeout.
-        Outsider: The host has none of the secrets.
+        OutsiderError: The host has none of the secrets.
 
     """
     # the address of one behind NAT may not be its own
@@ -160,7 +160,7 @@ def accept(settings: Settings, ring: Ring, connection: socket.socket) -> Call:
 
     Raises:
         CallError: Nothing comes.
-        Outsider: The host has none of the secrets.
+        OutsiderError: The host has none of the secrets.
 
     """
     try:
@@ -211,7 +211,7 @@ def _read_length(
 ) -> int:
     (size,) = _LENGTH.unpack(_read(connection, _LENGTH.size, until))
     if not least <= size <= most:
-        raise Outsider("a message has an invalid length")
+        raise OutsiderError("a message has an invalid length")
     return int(size)
 
 

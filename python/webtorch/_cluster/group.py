@@ -26,7 +26,7 @@ def connect(settings: Settings, view: View, ring: Ring) -> "GlooGroup":
 
     Raises:
         GroupError: They have not within the timeout.
-        Outsider: One of them has none of this host's secrets.
+        OutsiderError: One of them has none of this host's secrets.
 
     """
     return GlooGroup(Links(settings, view, ring), settings, view)

@@ -23,11 +23,11 @@ class ClusterError(Exception):
     """A host, a service or a message between hosts is not as it should be."""
 
 
-class Unreachable(ClusterError):
+class UnreachableError(ClusterError):
     """The membership service did not answer in time: the host continues alone."""
 
 
-class Taken(ClusterError):
+class TakenIdError(ClusterError):
     """An older host has the same id.
 
     Attributes:
@@ -53,7 +53,7 @@ class GroupError(ClusterError):
         self.member = member
 
 
-class Outsider(GroupError):
+class OutsiderError(GroupError):
     """A message or an entry was not sealed with a secret of the cluster."""
 
 
@@ -181,9 +181,9 @@ class Membership(Protocol):
         """Wait until all hosts that live have asked, and return who they are.
 
         Raises:
-            Unreachable: The service does not answer.
-            Outsider: The entry of this host is not valid, as its clock is too far off.
-            Taken: An older host has the same id.
+            UnreachableError: The service does not answer.
+            OutsiderError: The entry of this host is not valid, as its clock is too far off.
+            TakenIdError: An older host has the same id.
 
         """
 
@@ -198,7 +198,7 @@ class Group(Protocol):
     """Hosts that exchange messages and means, all in the same order. Used by one thread.
 
     Each method raises `GroupError` when nothing came for `timeout` seconds, or when a member has
-    gone; `Outsider` if a message has no valid seal. The group can then only be closed.
+    gone; `OutsiderError` if a message has no valid seal. The group can then only be closed.
     """
 
     patience: float

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch._C._distributed_c10d import PrefixStore, ProcessGroupGloo, Store, TCPStore
 
-from webtorch._cluster.interfaces import STORE_PORT, GroupError, Outsider, Settings, View
+from webtorch._cluster.interfaces import STORE_PORT, GroupError, OutsiderError, Settings, View
 from webtorch._cluster.seal import HELLO, OVERHEAD, Channel, Ring
 
 _RETRY = 0.05
@@ -40,7 +40,7 @@ class _SealedStore(Store):
         self._store = store
         self._ring = ring
         self._about = about
-        self.error: Outsider | None = None
+        self.error: OutsiderError | None = None
 
     def set(self, key: str, value: str | bytes) -> None:
         data = value.encode() if isinstance(value, str) else bytes(value)
@@ -50,9 +50,9 @@ class _SealedStore(Store):
         sealed = self._store.get(key)
         try:
             return self._ring.open(bytes.fromhex(sealed.decode()), "store", *self._about, key)
-        except (Outsider, ValueError):
+        except (OutsiderError, ValueError):
             # gloo reports it as an error of its own
-            self.error = Outsider("an address in the store is not sealed")
+            self.error = OutsiderError("an address in the store is not sealed")
             raise self.error from None
 
     def wait(self, keys: list[str], timeout: timedelta | None = None) -> None:
@@ -253,14 +253,14 @@ def unseal(channel: Channel, sealed: Tensor, number: int, member: str) -> Tensor
     """Return uint8 `[n]` that was sealed, in new memory.
 
     Raises:
-        Outsider: It was not sealed by the member as the message of this number.
+        OutsiderError: It was not sealed by the member as the message of this number.
 
     """
     data = torch.empty(len(sealed) - OVERHEAD, dtype=torch.uint8)
     try:
         channel.open(_bytes_of(sealed), _bytes_of(data), number, 0)
-    except Outsider as error:
-        raise Outsider(str(error), member) from None
+    except OutsiderError as error:
+        raise OutsiderError(str(error), member) from None
     return data
 
 

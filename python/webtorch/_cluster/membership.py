@@ -21,10 +21,10 @@ from webtorch._cluster.coordinator import (
 from webtorch._cluster.interfaces import (
     ClusterError,
     Member,
-    Outsider,
+    OutsiderError,
     Settings,
-    Taken,
-    Unreachable,
+    TakenIdError,
+    UnreachableError,
     View,
 )
 from webtorch._cluster.seal import Ring, fields
@@ -114,9 +114,9 @@ class Lighthouse:
         """Wait until all hosts that live have asked, and return who they are.
 
         Raises:
-            Unreachable: The service does not answer.
-            Outsider: The service's clock and this host's differ by more than `MAX_SKEW`.
-            Taken: An older host has the same id.
+            UnreachableError: The service does not answer.
+            OutsiderError: The service's clock and this host's differ by more than `MAX_SKEW`.
+            TakenIdError: An older host has the same id.
 
         """
         if self._about is None:
@@ -130,13 +130,13 @@ class Lighthouse:
         while not request.done.wait(_BEAT):
             self._used = time.monotonic()
             if self._closed.is_set():
-                raise Unreachable("this host has left")
+                raise UnreachableError("this host has left")
             if self._used - self._heard > self._settings.timeout:
                 self._lose(client, "the membership service does not answer")
-                raise Unreachable("the membership service does not answer")
+                raise UnreachableError("the membership service does not answer")
         if request.error is not None:
             self._lose(client, _text(request.error))
-            raise Unreachable(_text(request.error)) from request.error
+            raise UnreachableError(_text(request.error)) from request.error
         return self._view(request.answer)
 
     def leave(self) -> None:
@@ -159,9 +159,9 @@ class Lighthouse:
                 lambda: self._client is not None or self._closed.is_set(), self._settings.timeout
             )
             if self._closed.is_set():
-                raise Unreachable("this host has left")
+                raise UnreachableError("this host has left")
             if self._client is None:
-                raise Unreachable(self.problem or "the membership service was not found")
+                raise UnreachableError(self.problem or "the membership service was not found")
             return self._client
 
     def _ask(self, client: Any, request: "_Request") -> None:
@@ -206,9 +206,9 @@ class Lighthouse:
         settings = self._settings
         if not any(entry.replica == self._replica for entry in entries):
             reason = refused.get(self._replica, "it is missing")
-            raise Outsider(f"the entry of this host is not valid: {reason}", settings.id)
+            raise OutsiderError(f"the entry of this host is not valid: {reason}", settings.id)
         if self._replica in doubles:
-            raise Taken(settings.id, _place(owners[settings.id].member))
+            raise TakenIdError(settings.id, _place(owners[settings.id].member))
         seen = [answer.quorum_id, created]
         seen += [(each.replica_id, str(each.data)) for each in answer.participants]
         return View(

@@ -20,7 +20,7 @@ from webtorch._cluster import flat, formats
 from webtorch._cluster.calls import Call, CallError, accept
 from webtorch._cluster.digests import view_of
 from webtorch._cluster.guests import Contribution, Guests
-from webtorch._cluster.interfaces import GUEST_PORT, ClusterError, Member, Outsider, Settings
+from webtorch._cluster.interfaces import GUEST_PORT, ClusterError, Member, OutsiderError, Settings
 from webtorch._cluster.lineage import MAX_STEPS
 from webtorch._cluster.seal import Ring
 from webtorch._cluster.speeds import answer_probe
@@ -184,7 +184,7 @@ class Reception:
                 request = call.receive()
         except CallError:
             pass
-        except Outsider as error:
+        except OutsiderError as error:
             if not self._has_warned:
                 self._has_warned = True
                 log.warning("a connection to the port of guests is refused: %s", error)

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from webtorch._cluster.interfaces import Outsider
+from webtorch._cluster.interfaces import OutsiderError
 
 Buffer = bytes | bytearray | memoryview
 
@@ -95,7 +95,7 @@ class Ring:
             member: The host that is said to have sent it, for the error.
 
         Raises:
-            Outsider: It was not, or not with a secret of this host.
+            OutsiderError: It was not, or not with a secret of this host.
 
         """
         salt = sealed[_ID : _ID + _SALT]
@@ -103,7 +103,9 @@ class Ring:
             cipher = AESGCM(_derive(self._key(sealed[:_ID]).seal, salt, b""))
             return cipher.decrypt(_NONCE, sealed[_ID + _SALT :], fields(self.cluster, *about))
         except (InvalidTag, KeyError, ValueError):
-            raise Outsider("a message is not sealed with the cluster's secret", member) from None
+            raise OutsiderError(
+                "a message is not sealed with the cluster's secret", member
+            ) from None
 
     def sign(self, data: bytes) -> str:
         """Return the key's id and a MAC of an entry, which anybody may read, as hex digits."""
@@ -126,13 +128,13 @@ class Ring:
         The bytes among `about` must be new for each session.
 
         Raises:
-            Outsider: This host does not have the sender's secret.
+            OutsiderError: This host does not have the sender's secret.
 
         """
         try:
             secret = self._key(key).session
         except KeyError:
-            raise Outsider("a host has another secret") from None
+            raise OutsiderError("a host has another secret") from None
         return Channel(_derive(secret, b"", fields(*about)), fields(self.cluster, *about))
 
     def _key(self, key: bytes) -> _Keys:
@@ -158,11 +160,11 @@ class Channel:
         """Open a message into memory of exactly the length of its data.
 
         Raises:
-            Outsider: It was not sealed as this message.
+            OutsiderError: It was not sealed as this message.
 
         """
         nonce = struct.pack("<QI", operation, piece)
         try:
             self._cipher.decrypt_into(nonce, sealed, self._about, target)
         except (InvalidTag, ValueError):
-            raise Outsider("a message in a group is not sealed with its key") from None
+            raise OutsiderError("a message in a group is not sealed with its key") from None

@@ -53,7 +53,7 @@ _SLOWEST = 1.0
 """Bytes a second of a link that did not carry a probe within the timeout."""
 
 
-class Slow(ClusterError):
+class SlowLinksError(ClusterError):
     """The links of this host are slow to most others: it leaves the group as a guest."""
 
 
@@ -309,7 +309,7 @@ def without_slow(view: View, own: str) -> tuple[View, frozenset[str]]:
     All hosts of a view come to the same answer. Two are left at least, and `guest=off` stays.
 
     Raises:
-        Slow: This host is one of them.
+        SlowLinksError: This host is one of them.
 
     """
     ids = frozenset(view.ids)
@@ -328,7 +328,7 @@ def without_slow(view: View, own: str) -> tuple[View, frozenset[str]]:
     if not slow or len(ids) - len(slow) < 2:
         return view, frozenset()
     if own in slow:
-        raise Slow("its links are slow to most other hosts")
+        raise SlowLinksError("its links are slow to most other hosts")
     members = tuple(member for member in view.members if member.id not in slow)
     return View(view.generation, members, view.digest, view.service, view.rejected), slow
 

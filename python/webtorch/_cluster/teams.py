@@ -19,11 +19,11 @@ PROTOCOL = 4
 """Version of what hosts exchange; it changes with the messages of rounds."""
 
 
-class Disagreement(ClusterError):
+class DisagreementError(ClusterError):
     """This host has other rules than most."""
 
 
-class CutOff(ClusterError):
+class CutOffError(ClusterError):
     """Other hosts cannot reach this one, although it sees the coordinator."""
 
 
@@ -137,7 +137,7 @@ def agreed(view: View, own: str) -> View:
     All hosts of a view come to the same answer; others are rejected.
 
     Raises:
-        Disagreement: This host has other rules.
+        DisagreementError: This host has other rules.
 
     """
     holders: dict[str, list[str]] = {}
@@ -148,7 +148,7 @@ def agreed(view: View, own: str) -> View:
     rules = min(holders, key=lambda each: (-len(holders[each]), holders[each][0]))
     others = {host: each for each in holders for host in holders[each] if each != rules}
     if own in others:
-        raise Disagreement(
+        raise DisagreementError(
             f"it has {others[own]}, and host {holders[rules][0]} has {rules}, as most hosts do"
         )
     return dataclasses.replace(
@@ -165,7 +165,7 @@ def connected(view: View, own: str) -> View:
     the higher id. All hosts of a view come to the same answer; others are rejected.
 
     Raises:
-        CutOff: This host is left out.
+        CutOffError: This host is left out.
 
     """
     cuts: dict[str, set[str]] = {id: set() for id in view.ids}
@@ -185,7 +185,7 @@ def connected(view: View, own: str) -> View:
     if not rejected:
         return view
     if own in rejected:
-        raise CutOff(rejected[own].replace("between it and", "to"))
+        raise CutOffError(rejected[own].replace("between it and", "to"))
     return dataclasses.replace(
         view,
         members=tuple(member for member in view.members if member.id in cuts),

@@ -19,10 +19,10 @@ from webtorch._cluster.interfaces import (
     ClusterError,
     Group,
     GroupError,
-    Outsider,
+    OutsiderError,
     Settings,
-    Taken,
-    Unreachable,
+    TakenIdError,
+    UnreachableError,
     View,
 )
 from webtorch._cluster.membership import Lighthouse
@@ -32,14 +32,14 @@ from webtorch._cluster.rounds import Round, Rounds
 from webtorch._cluster.seal import Ring
 from webtorch._cluster.speeds import (
     CONNECT,
-    Slow,
+    SlowLinksError,
     Speeds,
     limit,
     size_of_round,
     without_slow,
 )
 from webtorch._cluster.store import State
-from webtorch._cluster.teams import CutOff, Disagreement, agreed, connected, rules_of
+from webtorch._cluster.teams import CutOffError, DisagreementError, agreed, connected, rules_of
 from webtorch._cluster.trial import Figures
 from webtorch._process import began, instance
 from webtorch._worker.cluster_metrics import Metrics
@@ -398,7 +398,7 @@ class Host:
             found = connected(agreed(found, self._settings.id), self._settings.id)
             view, slow = without_slow(found, self._settings.id)
             self._speeds.drop(slow)
-        except Slow as error:
+        except SlowLinksError as error:
             self._close_group()
             # others do not wait for it from now on
             self._renew_membership()
@@ -406,7 +406,13 @@ class Host:
             self._reception.admit(())
             self._guest.begin(found.members, str(error))
             return 0.0
-        except (Unreachable, Taken, Outsider, Disagreement, CutOff) as error:
+        except (
+            UnreachableError,
+            TakenIdError,
+            OutsiderError,
+            DisagreementError,
+            CutOffError,
+        ) as error:
             with pinned() as stores:
                 self._stores = stores
                 self._go_on_alone(error)
@@ -614,7 +620,7 @@ class Host:
 
     def _log_failure(self, error: GroupError) -> None:
         """Log why a round has failed: once if it would fail again, for example by settings."""
-        is_lasting = isinstance(error, Outsider) or isinstance(error.__cause__, ClusterError)
+        is_lasting = isinstance(error, OutsiderError) or isinstance(error.__cause__, ClusterError)
         text = str(error)
         if is_lasting and text != self._failure:
             self._failure = text
@@ -628,7 +634,7 @@ class Host:
         self._rounds.note_members([self._settings.id], 0)
         self._metrics.count_alone()
         self._forget_failures()
-        if isinstance(error, Taken):
+        if isinstance(error, TakenIdError):
             self._doubts += 1
             if self._doubts == 1:
                 # perhaps it was this host before a restart, which has asked only once

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 import click
 
 from webtorch.cli._call import full_url, prepare, send
-from webtorch.cli._errors import Failure
+from webtorch.cli._errors import CommandError
 from webtorch.cli._examples import document
 from webtorch.cli._functions import Function, Tensor
 from webtorch.cli._load import Client, Result, Target, describe, find_wrk, run_wrk
@@ -100,7 +100,7 @@ def bench(
 
     wrk = find_wrk(target, insecure) if client != "own" else None
     if client == "wrk" and wrk is None:
-        raise Failure(
+        raise CommandError(
             "there is no wrk, or it cannot do this: it checks no certificates (see -k) and waits "
             "for the body of a HEAD; see --client."
         )
@@ -120,7 +120,7 @@ def _try(target: Target, insecure: bool, hint: str) -> None:
     """Send one request.
 
     Raises:
-        Failure: Its answer is an error.
+        CommandError: Its answer is an error.
 
     """
     request = urllib.request.Request(
@@ -130,7 +130,7 @@ def _try(target: Target, insecure: bool, hint: str) -> None:
     if status >= 400:
         click.echo(answer.decode(errors="replace").rstrip("\n"), err=True)
         # of another address no data would be right
-        raise Failure(f"{target.url} answered {status}{hint if status != 404 else ''}.")
+        raise CommandError(f"{target.url} answered {status}{hint if status != 404 else ''}.")
 
 
 def _ask(url: str, insecure: bool) -> Function | None:
@@ -285,8 +285,8 @@ def _answer(request: urllib.request.Request, insecure: bool) -> Any:
     url = request.full_url
     status, _, answer = send(request, insecure=insecure)
     if status != 200:
-        raise Failure(f"{url} answered {status}: is webtorch_inference_protocol there?")
+        raise CommandError(f"{url} answered {status}: is webtorch_inference_protocol there?")
     try:
         return json.loads(answer)
     except ValueError as error:
-        raise Failure(f"{url}: the answer is not JSON.") from error
+        raise CommandError(f"{url}: the answer is not JSON.") from error

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from webtorch.cli._errors import Failure
+from webtorch.cli._errors import CommandError
 from webtorch.cli._options import header_option, insecure_option, option
 from webtorch.cli._tls import tls_context
 
@@ -81,7 +81,7 @@ def call(
     if status >= 400:
         click.echo(answer.decode(errors="replace").rstrip("\n"), err=True)
         hint = ": give DATA, see --help" if status == 405 and not data else ""
-        raise Failure(f"{url} answered {status}{hint}.")
+        raise CommandError(f"{url} answered {status}{hint}.")
     if output and str(output) != "-":
         output.write_bytes(answer)
         return
@@ -92,16 +92,16 @@ def full_url(url: str) -> str:
     """Return an address with a scheme.
 
     Raises:
-        Failure: It is malformed.
+        CommandError: It is malformed.
 
     """
     url = url if "://" in url else f"http://{url}"
     try:
         parts = urlsplit(urllib.request.Request(url).full_url)
     except ValueError as error:
-        raise Failure(f"{url}: {error}") from error
+        raise CommandError(f"{url}: {error}") from error
     if parts.scheme not in ("http", "https"):
-        raise Failure(f"{url} is not an address of http or https.")
+        raise CommandError(f"{url} is not an address of http or https.")
     return url
 
 
@@ -112,7 +112,7 @@ def prepare(
 
     Raises:
         UsageError: The data or a header is malformed.
-        Failure: A file cannot be read.
+        CommandError: A file cannot be read.
 
     """
     headers = {}
@@ -169,7 +169,7 @@ def send(
     """Send a request; return the status, the headers and the body of its answer.
 
     Raises:
-        Failure: There is no answer of HTTP, or the address is malformed.
+        CommandError: There is no answer of HTTP, or the address is malformed.
 
     """
     handler = urllib.request.HTTPSHandler(context=tls_context(insecure))
@@ -182,14 +182,14 @@ def send(
         with answer:
             return answer.status, answer.headers, answer.read()
     except (ValueError, http.client.InvalidURL) as error:
-        raise Failure(f"{request.full_url}: {error}") from error
+        raise CommandError(f"{request.full_url}: {error}") from error
     except OSError as error:
         reason = getattr(error, "reason", error)
         text = getattr(reason, "strerror", None) or reason
-        raise Failure(f"{request.full_url}: {text}") from error
+        raise CommandError(f"{request.full_url}: {text}") from error
     except http.client.HTTPException as error:
         # the text of some of them is only a part of the answer
-        raise Failure(f"{request.full_url}: {error!r}") from error
+        raise CommandError(f"{request.full_url}: {error!r}") from error
 
 
 def _print(answer: bytes, kind: str, raw: bool) -> None:

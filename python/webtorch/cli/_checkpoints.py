@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from webtorch.cli._errors import Failure
+from webtorch.cli._errors import CommandError
 from webtorch.cli._options import option
 from webtorch.cli._text import table
 
@@ -93,7 +93,7 @@ def export(directory: Path, model: str, file: Path) -> None:
         try:
             _verified(found.path)
             tensors = _load(found.path)
-        except Failure as failure:
+        except CommandError as failure:
             click.echo(f"webtorch: {failure.message}", err=True)
             continue
         if file.suffix in (".pt", ".pth"):
@@ -107,7 +107,7 @@ def export(directory: Path, model: str, file: Path) -> None:
             shutil.copyfile(found.path, file)
         click.echo(f"{file} is {found.path}")
         return
-    raise Failure(f'{directory} has no file of a model "{model}" that can be read.')
+    raise CommandError(f'{directory} has no file of a model "{model}" that can be read.')
 
 
 @checkpoints.command("import")
@@ -157,7 +157,7 @@ def prune(directory: Path, models: Sequence[str], keep: int, dry_run: bool) -> N
     known = _models(directory)
     for model in models:
         if model not in known:
-            raise Failure(f'{directory} has no model "{model}".')
+            raise CommandError(f'{directory} has no model "{model}".')
     for model in models or known:
         ours = [found for found in _store(directory).files(model) if found.sequence]
         for found in ours[keep:]:
@@ -180,7 +180,7 @@ def _make(store: Path) -> None:
         shutil.chown(store, owner.st_uid, owner.st_gid)
     except PermissionError as error:
         store.rmdir()
-        raise Failure(
+        raise CommandError(
             f"{store.parent} is of another user, who could not read the weights: run this as root "
             "or as that user."
         ) from error
@@ -212,7 +212,7 @@ def _verified(file: Path) -> Mapping[str, str]:
     """Return the metadata of a file that is not damaged.
 
     Raises:
-        Failure: It is damaged, or cannot be read.
+        CommandError: It is damaged, or cannot be read.
 
     """
     from webtorch._zone.checkpoint import DamagedError, check_sum
@@ -220,14 +220,14 @@ def _verified(file: Path) -> Mapping[str, str]:
     try:
         return check_sum(file)
     except (DamagedError, OSError) as error:
-        raise Failure(f"{file}: {getattr(error, 'strerror', error)}.") from error
+        raise CommandError(f"{file}: {getattr(error, 'strerror', error)}.") from error
 
 
 def _load(file: Path) -> Mapping[str, Any]:
     """Return the tensors of a file.
 
     Raises:
-        Failure: It has none.
+        CommandError: It has none.
 
     """
     from webtorch._weights import read_weights
@@ -237,7 +237,7 @@ def _load(file: Path) -> Mapping[str, Any]:
     except Exception as error:
         # it may begin with the file
         text = str(error).removeprefix(str(file)).removeprefix(": ").strip()
-        raise Failure(f"{file}: {text.rstrip('.')}.") from error
+        raise CommandError(f"{file}: {text.rstrip('.')}.") from error
 
 
 def _difference(first: Any, second: Any) -> str:

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, TYPE_CHECKING, Any
 
-from webtorch.cli._errors import Failure
+from webtorch.cli._errors import CommandError
 from webtorch.cli._functions import Function
 from webtorch.cli._parent import end_with
 from webtorch.cli._samples import sample, texts
@@ -97,7 +97,7 @@ class Discovery:
         """Import an application.
 
         Raises:
-            Failure: The process has ended, after a message of its own.
+            CommandError: The process has ended, after a message of its own.
 
         """
         order = {"root": str(target.root), "module": target.module, "limit": self._limit}
@@ -109,7 +109,7 @@ class Discovery:
         except (BrokenPipeError, ValueError):  # it was closed, says the latter
             answer = ""
         if not answer:
-            raise Failure("the application cannot be imported.")
+            raise CommandError("the application cannot be imported.")
         found = json.loads(answer)
         return Application(
             tuple(map(Function.of_json, found["functions"])),

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 
-class Failure(click.ClickException):
+class CommandError(click.ClickException):
     """What was asked for cannot be done; the exit status is 1."""
 
     def show(self, file: object = None) -> None:
@@ -24,4 +24,4 @@ class Commands(click.Group):
         except OSError as error:
             if error.filename is None:
                 raise
-            raise Failure(f"{error.filename}: {error.strerror}.") from error
+            raise CommandError(f"{error.filename}: {error.strerror}.") from error

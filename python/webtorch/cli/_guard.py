@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 import click
 
 from webtorch.cli._call import full_url, prepare, send
-from webtorch.cli._errors import Failure
+from webtorch.cli._errors import CommandError
 from webtorch.cli._options import header_option, insecure_option, option
 from webtorch.cli._text import table
 
@@ -41,7 +41,7 @@ class _Control:
         """Return what the server answers about the guard.
 
         Raises:
-            Failure: There is no such guard, or the order was refused.
+            CommandError: There is no such guard, or the order was refused.
 
         """
         return self._send(f"/guards/{quote(self._find(), safe='')}{what}", body)
@@ -51,7 +51,7 @@ class _Control:
             names = [each["name"] for each in self._send("/guards")]
             if len(names) != 1:
                 found = ", ".join(names) or "none"
-                raise Failure(f"{self._url} has no guard or several ({found}): see --name.")
+                raise CommandError(f"{self._url} has no guard or several ({found}): see --name.")
             self._name = names[0]
         return self._name
 
@@ -68,7 +68,7 @@ class _Control:
             return found
         error = found.get("error") if isinstance(found, dict) else None
         reason = f": {error}" if error else ", is webtorch_control there?"
-        raise Failure(f"{self._url}{path} answered {status}{reason}")
+        raise CommandError(f"{self._url}{path} answered {status}{reason}")
 
 
 _url = option(
@@ -136,9 +136,9 @@ def mark(
     found = control.ask("/mark", {"ids": list(ids), "verdict": verdict})
     click.echo(f"{len(found['marked'])} marked as {verdict}")
     if found["full"]:
-        raise Failure(f"no room for more marks: {', '.join(found['full'])}")
+        raise CommandError(f"no room for more marks: {', '.join(found['full'])}")
     if found["unknown"]:
-        raise Failure(f"not remembered any more: {', '.join(found['unknown'])}")
+        raise CommandError(f"not remembered any more: {', '.join(found['unknown'])}")
 
 
 @guard.command()

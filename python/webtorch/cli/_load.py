@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from webtorch.cli._errors import Failure
+from webtorch.cli._errors import CommandError
 from webtorch.cli._tls import tls_context
 
 SCRIPT = """
@@ -84,7 +84,7 @@ def run_wrk(path: str, target: Target, connections: int, seconds: float) -> Resu
     """Measure with wrk.
 
     Raises:
-        Failure: It has failed.
+        CommandError: It has failed.
 
     """
     headers = "\n".join(
@@ -106,7 +106,7 @@ def run_wrk(path: str, target: Target, connections: int, seconds: float) -> Resu
         )  # fmt: skip
     line = next((one for one in done.stdout.splitlines() if one.startswith("RESULT ")), None)
     if line is None:
-        raise Failure(f"wrk has failed: {(done.stderr or done.stdout).strip()}")
+        raise CommandError(f"wrk has failed: {(done.stderr or done.stdout).strip()}")
     requests, duration, refused, broken, *latencies = map(float, line.split()[1:])
     return Result(
         duration / 1e6, int(requests), int(refused), int(broken), [one / 1e6 for one in latencies]
@@ -152,13 +152,13 @@ class Client:
             progress: Called several times a second.
 
         Raises:
-            Failure: There is no connection.
+            CommandError: There is no connection.
 
         """
         try:
             asyncio.run(self._run(seconds, progress))
         except OSError as error:
-            raise Failure(f"{self._host}:{self._port}: {error.strerror or error}.") from error
+            raise CommandError(f"{self._host}:{self._port}: {error.strerror or error}.") from error
         self.result.latencies.sort()
         return self.result
 

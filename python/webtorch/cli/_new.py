@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from webtorch.cli._errors import Failure
+from webtorch.cli._errors import CommandError
 from webtorch.cli._options import option
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -60,7 +60,7 @@ def new(name: Path, template: str) -> None:
     if name == Path():
         raise click.BadParameter("it is not the name of a new directory", param_hint="'NAME'")
     if name.exists() and (not name.is_dir() or any(name.iterdir())):
-        raise Failure(f"{name} exists already.")
+        raise CommandError(f"{name} exists already.")
     ignored = shutil.ignore_patterns("__pycache__")
     try:
         shutil.copytree(TEMPLATES / "all", name, dirs_exist_ok=True, ignore=ignored)
@@ -71,5 +71,5 @@ def new(name: Path, template: str) -> None:
         commands = f"webtorch {start}\n{CALLS[template]}"
         (name / "README.md").write_text(README.format(name=name.name, commands=commands))
     except OSError as error:
-        raise Failure(f"{name}: {error.strerror}.") from error
+        raise CommandError(f"{name}: {error.strerror}.") from error
     click.echo(f"cd {shlex.quote(str(name))}\n{commands}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from webtorch.cli import _bundled
-from webtorch.cli._errors import Failure
+from webtorch.cli._errors import CommandError
 
 MODULE = "ngx_http_webtorch_module.so"
 SYSTEM = ("/usr/sbin/nginx", "/usr/local/sbin/nginx", "/usr/local/nginx/sbin/nginx")
@@ -53,7 +53,7 @@ def find(path: str | None = None, module: str | None = None) -> Nginx:
         module: A module for it that the user has chosen.
 
     Raises:
-        Failure: There is none, or no module for it.
+        CommandError: There is none, or no module for it.
 
     """
     mime_types = next((file for file in MIME_TYPES if file.is_file()), None)
@@ -64,7 +64,7 @@ def find(path: str | None = None, module: str | None = None) -> Nginx:
 
     found = path or shutil.which("nginx") or next(filter(shutil.which, SYSTEM), None)
     if found is None or shutil.which(found) is None:
-        raise Failure(
+        raise CommandError(
             f"there is no nginx{f' {found}' if found else ''}: install the wheel of WebTorch that "
             "has one, or nginx and the module."
         )
@@ -75,7 +75,7 @@ def find(path: str | None = None, module: str | None = None) -> Nginx:
     file = next((one.resolve() for one in candidates if one.is_file()), None)
     if file is None:
         looked = " and ".join(map(str, candidates))
-        raise Failure(f"{found} needs {MODULE}, which is not in {looked}: see --module.")
+        raise CommandError(f"{found} needs {MODULE}, which is not in {looked}: see --module.")
     return Nginx((found,), version, file, mime_types)
 
 
@@ -86,9 +86,9 @@ def _inspect(command: tuple[str, ...]) -> tuple[tuple[int, ...], str]:
             [*command, "-V"], capture_output=True, text=True, check=False, timeout=60
         )
     except OSError as error:
-        raise Failure(f"{command[0]} cannot be run: {error.strerror}.") from error
+        raise CommandError(f"{command[0]} cannot be run: {error.strerror}.") from error
     text = done.stderr + done.stdout
     version = re.search(r"nginx version: \S+/(\d+(?:\.\d+)+)", text)
     if version is None:
-        raise Failure(f"{' '.join(command)} is not an nginx:\n{text.rstrip()}")
+        raise CommandError(f"{' '.join(command)} is not an nginx:\n{text.rstrip()}")
     return tuple(map(int, version[1].split("."))), text

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from webtorch.cli._discovery import explain
-from webtorch.cli._errors import Failure
+from webtorch.cli._errors import CommandError
 from webtorch.cli._options import option
 from webtorch.cli._target import Target
 from webtorch.cli._terminal import Terminal
@@ -53,4 +53,4 @@ def _document(target: Target, title: str, version: str, server: str) -> object:
             return _openapi.document(found, title, version, server)
     except Exception as error:
         Terminal().trace(explain(error, target.root))
-        raise Failure("the application cannot be described.") from None
+        raise CommandError("the application cannot be described.") from None

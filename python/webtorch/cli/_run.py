@@ -9,7 +9,7 @@ import click
 
 from webtorch.cli import _bundled
 from webtorch.cli._discovery import Discovery
-from webtorch.cli._errors import Failure
+from webtorch.cli._errors import CommandError
 from webtorch.cli._main_directives import main_directives
 from webtorch.cli._nginx import MODULE, Nginx, find
 from webtorch.cli._options import module_option, nginx_option, option
@@ -70,7 +70,7 @@ def check(conf: Path, prefix: Path | None, nginx: str | None, module: str | None
             application = discovery.read(Target.find(str(conf)))
         if application.failure:
             terminal.trace(application.failure)
-            raise Failure("the application cannot be served.")
+            raise CommandError("the application cannot be served.")
         for function in application.functions:
             click.echo(f"{function.kind} {function.name} {function.signature()}")
         return

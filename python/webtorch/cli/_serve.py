@@ -11,7 +11,7 @@ import click
 from webtorch.cli import _configuration, _examples
 from webtorch.cli._configuration import Settings
 from webtorch.cli._discovery import Application, Discovery
-from webtorch.cli._errors import Failure
+from webtorch.cli._errors import CommandError
 from webtorch.cli._functions import Function
 from webtorch.cli._nginx import Nginx, find
 from webtorch.cli._options import Size, module_option, nginx_option, option
@@ -142,7 +142,7 @@ def serve(
 def _require(application: Application, terminal: Terminal) -> None:
     if application.failure:
         terminal.trace(application.failure)
-        raise Failure("the application cannot be served.")
+        raise CommandError("the application cannot be served.")
 
 
 class _Serving:
@@ -232,7 +232,7 @@ class _Serving:
             names = ", ".join(str(file.relative_to(self._target.root)) for file in changed)
             try:
                 application = self._read(watcher)
-            except Failure as failure:
+            except CommandError as failure:
                 if server.is_running():
                     self._terminal.say(f"{failure.message} Changes are served no more.", "red")
                 return

@@ -17,7 +17,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from webtorch.cli._errors import Failure
+from webtorch.cli._errors import CommandError
 from webtorch.cli._nginx import Nginx
 from webtorch.cli._parent import end_with
 from webtorch.cli._terminal import Terminal
@@ -222,7 +222,7 @@ def find_port(host: str, port: int) -> int:
     """Return a port on which nginx can listen: the given one, or any free one for 0.
 
     Raises:
-        Failure: It cannot listen.
+        CommandError: It cannot listen.
 
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -235,4 +235,4 @@ def find_port(host: str, port: int) -> int:
         reason = str(error.strerror).lower()
         taken = error.errno in (errno.EADDRINUSE, errno.EACCES)
         hint = "--port" if port and taken else "--host"
-        raise Failure(f"cannot listen on {host}:{port} ({reason}), see {hint}.") from error
+        raise CommandError(f"cannot listen on {host}:{port} ({reason}), see {hint}.") from error

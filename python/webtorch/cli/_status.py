@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import click
 
 from webtorch.cli._call import full_url, prepare, send
-from webtorch.cli._errors import Failure
+from webtorch.cli._errors import CommandError
 from webtorch.cli._options import header_option, insecure_option, option
 from webtorch.cli._status_report import Report
 
@@ -106,18 +106,18 @@ class _Source:
         """Return what the server answers.
 
         Raises:
-            Failure: There is no answer of webtorch_status.
+            CommandError: There is no answer of webtorch_status.
 
         """
         request = urllib.request.Request(self.url, headers=self._headers)
         status, _, answer = send(request, TIMEOUT, self._insecure)
         if status != 200:
-            raise Failure(f"{self.url} answered {status}: is webtorch_status there?")
+            raise CommandError(f"{self.url} answered {status}: is webtorch_status there?")
         try:
             found: Mapping[str, Any] = json.loads(answer)
             Report(found).lines()
         except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise Failure(f"{self.url}: this is no answer of webtorch_status.") from error
+            raise CommandError(f"{self.url}: this is no answer of webtorch_status.") from error
         return found
 
 
@@ -137,7 +137,7 @@ def _watch(source: _Source, now: Mapping[str, Any], interval: float, has_colors:
             return
         try:
             before, now, failure = now, source.read(), ""
-        except Failure as error:
+        except CommandError as error:
             # it may be starting again
             failure = error.message
 

@@ -4,7 +4,7 @@ import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
-from webtorch.cli._errors import Failure
+from webtorch.cli._errors import CommandError
 
 NAMES = ("app.py", "main.py")
 """Files that are looked for in a directory."""
@@ -28,25 +28,25 @@ class Target:
         """Find an application by a file, a directory, or the name of a module.
 
         Raises:
-            Failure: There is none.
+            CommandError: There is none.
 
         """
         path = Path(text)
         if path.is_dir():
             found = next((path / name for name in NAMES if (path / name).is_file()), None)
             if found is None:
-                raise Failure(f"{text} has no file {' or '.join(NAMES)}.")
+                raise CommandError(f"{text} has no file {' or '.join(NAMES)}.")
             return cls._of_file(found)
         if path.is_file():
             return cls._of_file(path)
         parts = text.split(".")
         if path.suffix == ".py" or not all(part.isidentifier() for part in parts):
-            raise Failure(f"there is no file {text}.")
+            raise CommandError(f"there is no file {text}.")
         for file in (Path(*parts).with_suffix(".py"), Path(*parts) / "__init__.py"):
             if file.is_file():
                 return cls(Path.cwd(), text)
         if len(parts) == 1 and importlib.util.find_spec(text) is None:
-            raise Failure(f"there is neither a file nor a module {text}.")
+            raise CommandError(f"there is neither a file nor a module {text}.")
         return cls(Path.cwd(), text)
 
     @classmethod
@@ -62,5 +62,5 @@ class Target:
             root = root.parent
         for name in names:
             if not name.isidentifier():
-                raise Failure(f'{path.name} cannot be imported: "{name}" is no identifier.')
+                raise CommandError(f'{path.name} cannot be imported: "{name}" is no identifier.')
         return cls(root, ".".join(names))
