@@ -19,6 +19,7 @@ from webtorch._device import calls, devices
 from webtorch._device.pipeline import new_memory, pipeline_of
 from webtorch._headers import check_headers
 from webtorch._isolation import Run, Span, isolate
+from webtorch._plain import dense, is_dense, is_plain, plain
 from webtorch._request import Request
 from webtorch._schema import Schema, SignatureError, TensorSpec, fits
 from webtorch._training import training
@@ -238,10 +239,10 @@ class TensorFunction:
             ):
                 if not (spec.has_strings and _are_strings(tensor, spec, batch, sizes)):
                     raise TypeError(self._mismatch(tensor, spec, rows, sizes or {}))
-            elif not (tensor.is_cpu and tensor.is_contiguous()) and not is_placed:
+            elif not (is_dense(tensor) if is_placed else is_plain(tensor)):
+                convert = dense if is_placed else plain
                 result = [
-                    tensor.cpu().contiguous() if isinstance(tensor, Tensor) else tensor
-                    for tensor in result
+                    convert(value) if isinstance(value, Tensor) else value for value in result
                 ]
         outputs: Sequence[Any] = result
         return outputs
