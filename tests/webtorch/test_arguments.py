@@ -89,6 +89,10 @@ def failure(function, request, **sources) -> HTTPError:
     return caught.value
 
 
+def ask(function, **request) -> Any:
+    return call(function, Request(**request))
+
+
 def body(text: str, kind: str = "application/json") -> Request:
     return Request("POST", "/", "", {"Content-Type": kind}, text.encode())
 
@@ -430,6 +434,72 @@ def test_errors_are_short():
     error = failure(function, request)
     assert [each["field"] for each in error.detail] == ["x", "color", "name"]
     assert len(error.message) < 2000
+
+
+def test_defaults_of_dataclasses_are_attributes():
+    """msgspec leaves them to the class, and JSON of the object would not have them."""
+
+    @dataclass
+    class Leaf:
+        size: float
+        color: str = "green"
+        veins: list[int] = field(default_factory=list)
+
+    @dataclass(slots=True)
+    class Pot:
+        leaf: Leaf | None = None
+        width: int = 3
+
+    class Bed(msgspec.Struct):
+        plants: dict[str, list[Leaf]]
+        pot: Pot
+
+    @dataclass(frozen=True)
+    class Garden:
+        size: int = 1
+        bed: Bed | None = None
+        leaves: tuple[Leaf, ...] = ()
+        next: "Garden | None" = None
+
+    Garden.__annotations__["next"] = Garden | None
+
+    def function(garden: Garden):
+        return garden
+
+    body = {
+        "bed": {"plants": {"a": [{"size": 1}]}, "pot": {"leaf": {"size": 2}}},
+        "leaves": [{"size": 3, "color": "red"}],
+        "next": {"leaves": [{"size": 4}]},
+    }
+    garden = ask(function, body=msgspec.json.encode(body))
+    expected = Garden(
+        bed=Bed({"a": [Leaf(1.0)]}, Pot(Leaf(2.0))),
+        leaves=(Leaf(3.0, "red"),),
+        next=Garden(leaves=(Leaf(4.0),)),
+    )
+    assert garden == expected
+    assert msgspec.json.encode(garden) == msgspec.json.encode(expected)
+    assert [*vars(garden.leaves[0])] == ["size", "color", "veins"]
+    assert vars(ask(function, body=b"{}")) == vars(Garden())
+
+
+def test_defaults_of_dataclasses_in_forms():
+    def function(flower: Flower):
+        return flower
+
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert vars(ask(function, body=b"name=a", headers=form)) == vars(Flower("a"))
+
+
+def test_root_model_is_the_body():
+    class Sizes(pydantic.RootModel[list[int]]):
+        pass
+
+    def function(sizes: Sizes | None = None):
+        return sizes and sizes.root
+
+    assert ask(function, body=b"[1, 2]") == [1, 2]
+    assert ask(function) is None
 
 
 # --- signatures that are refused ---
