@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
+import webtorch
 from webtorch import HTTPError, Request, Response, SignatureError
 from webtorch._arguments import Sources, bind
 
@@ -502,7 +503,97 @@ def test_root_model_is_the_body():
     assert ask(function) is None
 
 
+# --- what is called ---
+
+
+class Service:
+    """An application of the kind that loads a model once."""
+
+    threads = "its own"
+
+    def __init__(self, name):
+        self.name = name
+
+    def method(self, request: Request, size: int = 1):
+        return self.name, request.method, size
+
+    def __call__(self, size: int = 1):
+        return self.name, size
+
+    async def later(self, size: int = 1):
+        return self.name, size
+
+
+class Asynchronous:
+    async def __call__(self, size: int = 1) -> dict[str, int]:
+        return {"size": size}
+
+
+class Yielding:
+    def __call__(self, size: int = 1):
+        yield size
+
+
+def with_model(name: object, request: Request, size: int = 1, *, model: Any):
+    return name, request.method, size, model
+
+
+def test_methods_and_objects():
+    service = Service("a")
+    assert ask(service.method, args="size=3") == ("a", "GET", 3)
+    assert ask(service, args="size=3") == ("a", 3)
+    assert asyncio.run(ask(service.later, args="size=3")) == ("a", 3)
+
+
+def test_partial_functions():
+    function = functools.partial(with_model, object, model=torch.nn.Linear(1, 1))
+    name, *others, model = ask(function, args="size=3")
+    assert name is object and others == ["GET", 3] and isinstance(model, torch.nn.Linear)
+
+
+def test_kinds_of_what_is_called():
+    made = webtorch.handler(Service("a"))
+    assert made.threads is None and made(2) == ("a", 2) and not hasattr(made, "name")
+    assert webtorch.handler(Asynchronous()).is_coroutine
+    assert webtorch.handler(functools.partial(Service("a").later)).is_coroutine
+    assert webtorch.handler(Yielding()).is_generator
+    bound = webtorch.handler(Asynchronous()).bind()
+    assert asyncio.run(bound(Request(args="size=2"))) == {"size": 2}
+
+
+def test_partial_function_of_tensors():
+    def scaled(x: Float32[Tensor, "batch"], by: float) -> Float32[Tensor, "batch"]:
+        return by * x
+
+    made = webtorch.infer(functools.partial(scaled, by=3.0))
+    assert [spec.name for spec in made.schema.inputs] == ["x"]
+    assert made.batched(torch.ones(2)).tolist() == [3, 3]
+    assert made.name.endswith("scaled")
+
+
 # --- signatures that are refused ---
+
+
+def test_method_without_its_object():
+    def method(self, request):
+        return 1
+
+    def of_tensors(self, x: Float32[Tensor, "batch"]) -> Float32[Tensor, "batch"]:
+        return x
+
+    assert '"self" is the object of a method' in refused(method)
+    with pytest.raises(SignatureError, match='"self" is the object of a method'):
+        _ = webtorch.infer(of_tensors).schema
+
+
+def test_functions_of_tensors_whose_arguments_are_not_known():
+    def wrapper(*args, **kwargs) -> Float32[Tensor, "batch"]:
+        return args[0]
+
+    with pytest.raises(SignatureError, match=r'nothing is known of its arguments "\*args"'):
+        _ = webtorch.infer(wrapper).schema
+    with pytest.raises(SignatureError, match='"input" is not annotated with a dtype'):
+        _ = webtorch.infer(torch.nn.Linear(1, 1)).schema
 
 
 def test_argument_without_a_source():

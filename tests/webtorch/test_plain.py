@@ -96,6 +96,16 @@ def test_tensors_without_memory_are_errors(client):
         copy.batched(masked(torch.ones(1, 2)))
 
 
+@webtorch.infer
+def array(x: X) -> X:
+    return x.numpy()
+
+
+def test_array_in_place_of_a_tensor():
+    with pytest.raises(TypeError, match=r'"output" is annotated as .*: use torch\.from_numpy'):
+        array.batched(torch.ones(1, 2))
+
+
 @pytest.mark.parametrize("kind", SAME)
 def test_rows_for_a_batch(kind):
     assert copy.batched(SAME[kind](torch.full((1, 2), 3.0))).tolist() == [[3, 3]]
