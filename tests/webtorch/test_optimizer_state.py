@@ -111,10 +111,12 @@ def test_parameters_that_are_frozen_stay():
 def test_gradients_are_clipped_by_a_hook(strict):
     def make(parameters):
         parameters = [*parameters]
+
+        def clip(*_):
+            nn.utils.clip_grad_norm_(parameters, 1e-3)
+
         optimizer = optim.Adam(parameters, lr=0.01)
-        optimizer.register_step_pre_hook(
-            lambda *_: nn.utils.clip_grad_norm_(parameters, 1e-3, error_if_nonfinite=True)
-        )
+        optimizer.register_step_pre_hook(clip)
         return optimizer
 
     zone = Zone()
