@@ -288,7 +288,8 @@ def _input_annotations(
     for name, parameter in parameters.items():
         if name == "self" and name not in hints:
             raise SignatureError(_annotations.METHOD)
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+        is_rest = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        if is_rest and name not in hints:
             raise SignatureError(
                 f'nothing is known of its arguments "{parameter}": annotate each of them, and let '
                 "a decorator use functools.wraps()"
