@@ -132,11 +132,7 @@ def convert(
             shape = _strings.shape(value)
         else:
             value = arg
-            if not (
-                isinstance(arg, Tensor)
-                and arg.dtype is spec.dtype
-                and is_plain(arg)
-            ):
+            if not (isinstance(arg, Tensor) and arg.dtype is spec.dtype and is_plain(arg)):
                 value = _tensor(spec, arg)
             shape = value.shape
         if schema.batched:
