@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from webtorch import _conversion
+from webtorch import _annotations, _conversion
 from webtorch._conversion import Conversion, Problem
 from webtorch._errors import HTTPError
 from webtorch._forms import Form, is_form
@@ -95,11 +95,12 @@ def bind(function: Callable[..., Any], sources: Sources) -> Callable[[Request], 
 
     """
     try:
-        signature = inspect.signature(function)
+        signature = _annotations.signature(function)
     except (TypeError, ValueError):
         return function
     hints = _Hints(function, signature)
-    if not (inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)):
+    code = _annotations.function_of(function)
+    if not (inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code)):
         hints.check_return()
         if restrict := restriction(hints.returned):
             function = _restricted(function, restrict)
@@ -116,7 +117,7 @@ def bind(function: Callable[..., Any], sources: Sources) -> Callable[[Request], 
 
 def _restricted(function: Callable[..., Any], restrict: Callable[[Any], Any]) -> Callable[..., Any]:
     """Return a function that answers what `restrict` makes of what a function returns."""
-    if inspect.iscoroutinefunction(function):
+    if inspect.iscoroutinefunction(_annotations.function_of(function)):
 
         async def answer_later(*args: Any, **kwargs: Any) -> Any:
             return restrict(await function(*args, **kwargs))
@@ -163,7 +164,7 @@ def arguments(
         SignatureError: Nothing fills one.
 
     """
-    signature = inspect.signature(function)
+    signature = _annotations.signature(function)
     hints = _Hints(function, signature)
     plan = _plan(signature, hints, Sources(captures, variables, methods))
 
@@ -202,7 +203,7 @@ class _Hints:
         self._function = function
         self._signature = signature
         try:
-            self._all: dict[str, Any] | None = typing.get_type_hints(function, include_extras=True)
+            self._all: dict[str, Any] | None = _annotations.hints(function)
         except Exception as error:
             self._all = None
             self._error = error
@@ -267,6 +268,8 @@ def _plan(signature: inspect.Signature, hints: _Hints, sources: Sources) -> _Pla
         _check_default(parameter)
         _check_annotation(parameter, hints)
         known = name.lower() in captures or name in sources.variables
+        if name == "self" and parameter.annotation is parameter.empty and not known:
+            raise SignatureError(_annotations.METHOD)
         if _is_request(parameter, hints, index, known):
             if parameter.default is not parameter.empty:
                 raise SignatureError(

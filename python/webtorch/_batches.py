@@ -11,6 +11,7 @@ from torch import Tensor
 
 from webtorch import _strings
 from webtorch._errors import HTTPError
+from webtorch._plain import is_plain, plain
 from webtorch._schema import Schema, TensorSpec, fits
 
 # as nginx answers requests that find a queue full
@@ -131,12 +132,7 @@ def convert(
             shape = _strings.shape(value)
         else:
             value = arg
-            if not (
-                isinstance(arg, Tensor)
-                and arg.dtype is spec.dtype
-                and arg.is_cpu
-                and arg.is_contiguous()
-            ):
+            if not (isinstance(arg, Tensor) and arg.dtype is spec.dtype and is_plain(arg)):
                 value = _tensor(spec, arg)
             shape = value.shape
         if schema.batched:
@@ -165,8 +161,7 @@ def _is_exact(spec: TensorSpec, value: Any) -> bool:
         and value.dtype is spec.dtype
         and value.dim() > 0
         and value.shape[1:] == spec.shape
-        and value.is_cpu
-        and value.is_contiguous()
+        and is_plain(value)
     )
 
 
@@ -187,6 +182,4 @@ def _tensor(spec: TensorSpec, value: Any) -> Tensor:
         if tensor.numel() and not torch.can_cast(tensor.dtype, spec.dtype):
             raise TypeError(f'"{spec.name}" is {spec.dtype}, {tensor.dtype} was given')
         tensor = tensor.to(spec.dtype)
-    if not (tensor.is_cpu and tensor.is_contiguous()):
-        tensor = tensor.cpu().contiguous()
-    return tensor
+    return tensor if is_plain(tensor) else plain(tensor)

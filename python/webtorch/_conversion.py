@@ -15,6 +15,7 @@ import msgspec.inspect
 import numpy as np
 from torch import Tensor
 
+from webtorch._defaults import completion
 from webtorch._request import invalid_json
 from webtorch._response import Response
 from webtorch._schema import SignatureError
@@ -197,13 +198,23 @@ def of(annotation: Any, name: str) -> Conversion:
             f'its parameter "{name}" cannot be {describe(annotation)}: take webtorch.Request, '
             "and its body or json()"
         )
+    from_text, from_json = _from_text(annotation, info), decoder.decode
+    if complete := completion(info):
+        from_text, from_json = _then(from_text, complete), _then(from_json, complete)
     return Conversion(
         kind,
-        _from_text(annotation, info),
-        decoder.decode,
+        from_text,
+        from_json,
         takes_empty=_takes(info, msgspec.inspect.StrType),
         several=frozenset(_several_fields(info)),
     )
+
+
+def _then(convert: Callable[[Any], Any], change: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def call(found: Any) -> Any:
+        return change(convert(found))
+
+    return call
 
 
 def describe(annotation: Any) -> str:
@@ -334,6 +345,10 @@ def _by_pydantic(annotation: Any, name: str) -> Conversion:
 
     schema = _schema_of(adapter)
     kind = _kind_of_schema(schema)
+    if kind == SEVERAL and any(
+        hasattr(each, "__pydantic_validator__") for each in _flat(annotation)
+    ):
+        kind = BODY  # a RootModel of a list
     several = {
         field
         for field, inner in schema.get("properties", {}).items()
@@ -346,6 +361,16 @@ def _by_pydantic(annotation: Any, name: str) -> Conversion:
         takes_empty="string" in _types_of_schema(schema),
         several=frozenset(several),
     )
+
+
+def _flat(annotation: Any) -> Iterator[Any]:
+    """Yield the type, or those of a union."""
+    if typing.get_origin(annotation) is Annotated:
+        annotation = annotation.__origin__
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        yield from typing.get_args(annotation)
+    else:
+        yield annotation
 
 
 def _schema_of(adapter: Any) -> Mapping[str, Any]:

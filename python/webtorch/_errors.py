@@ -59,6 +59,16 @@ class HTTPError(Exception):
         self.headers = headers
         self.code = code
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let processes of a pool raise it, and subclasses whose arguments are others."""
+        return _restore, (type(self), self.args), self.__dict__
+
+
+def _restore(kind: type[HTTPError], args: tuple[Any, ...]) -> HTTPError:
+    error = kind.__new__(kind, *args)
+    error.args = args  # those of OSError are set by its __init__ alone
+    return error
+
 
 def _phrase(status: int) -> str:
     """Return the text of a status."""

@@ -13,12 +13,13 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 
-from webtorch import _batches, _strings, _torch
+from webtorch import _annotations, _batches, _strings, _torch
 from webtorch._arguments import Sources, bind
 from webtorch._device import calls, devices
 from webtorch._device.pipeline import new_memory, pipeline_of
 from webtorch._headers import check_headers
 from webtorch._isolation import Run, Span, isolate
+from webtorch._plain import dense, is_dense, is_plain, plain
 from webtorch._request import Request
 from webtorch._schema import Schema, SignatureError, TensorSpec, fits
 from webtorch._training import training
@@ -67,8 +68,9 @@ class TensorFunction:
     def __init__(self, function: Callable[..., Any], device: str = "") -> None:
         _check_undecorated(function)
         self._function = function
+        self._code = _annotations.function_of(function)
         self.device = device
-        functools.update_wrapper(self, function)
+        _look_like(self, function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function itself."""
@@ -116,7 +118,7 @@ class TensorFunction:
     @property
     def name(self) -> str:
         """Module and name of the function, as `module:function`."""
-        return f"{self._function.__module__}:{self._function.__qualname__}"
+        return f"{self._code.__module__}:{self._code.__qualname__}"
 
     def check_is_called(self) -> None:
         """Check that a call of the function returns tensors.
@@ -125,11 +127,11 @@ class TensorFunction:
             SignatureError: It returns a coroutine or a generator.
 
         """
-        if inspect.isasyncgenfunction(self._function):
+        if inspect.isasyncgenfunction(self._code):
             kind = 'an asynchronous generator ("async def" with "yield") of tensors'
-        elif inspect.isgeneratorfunction(self._function):
+        elif inspect.isgeneratorfunction(self._code):
             kind = 'a generator ("yield") of tensors'
-        elif inspect.iscoroutinefunction(self._function):
+        elif inspect.iscoroutinefunction(self._code):
             kind = 'a coroutine ("async def") of tensors'
         else:
             return
@@ -148,7 +150,7 @@ class TensorFunction:
     @functools.cached_property
     def _result_type(self) -> Callable[[Sequence[Any]], Any]:
         """What makes a result of several outputs."""
-        annotation = typing.get_type_hints(self._function).get("return")
+        annotation = typing.get_type_hints(self._code).get("return")
         return getattr(annotation, "_make", tuple) if isinstance(annotation, type) else tuple
 
     def _call(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -223,6 +225,8 @@ class TensorFunction:
         if isinstance(result, Tensor) or (self._returns_strings and not isinstance(result, tuple)):
             result = (result,)
         if not isinstance(result, _SEVERAL) or len(result) != len(specs):
+            if len(specs) == 1 and not isinstance(result, _SEVERAL):
+                raise TypeError(self._mismatch(result, specs[0], rows, {}))
             raise TypeError(f"{len(specs)} tensors are annotated, it returned {type(result)}")
 
         batch = (rows,) if self.schema.batched else ()
@@ -238,10 +242,10 @@ class TensorFunction:
             ):
                 if not (spec.has_strings and _are_strings(tensor, spec, batch, sizes)):
                     raise TypeError(self._mismatch(tensor, spec, rows, sizes or {}))
-            elif not (tensor.is_cpu and tensor.is_contiguous()) and not is_placed:
+            elif not (is_dense(tensor) if is_placed else is_plain(tensor)):
+                convert = dense if is_placed else plain
                 result = [
-                    tensor.cpu().contiguous() if isinstance(tensor, Tensor) else tensor
-                    for tensor in result
+                    convert(value) if isinstance(value, Tensor) else value for value in result
                 ]
         outputs: Sequence[Any] = result
         return outputs
@@ -301,7 +305,8 @@ class TensorFunction:
         if spec.has_strings and isinstance(found, list):
             return f"{expected}, it returned other lists, {list(_strings.shape(found))}"
         if not isinstance(found, Tensor):
-            return f"{expected}, it returned {type(found)}"
+            use = ": use torch.from_numpy()" if hasattr(found, "__array_interface__") else ""
+            return f"{expected}, it returned {type(found)}{use}"
         dtype = str(found.dtype).removeprefix("torch.")
         where = "".join(f", {axis}={size}" for axis, size in sizes.items() if axis in spec.shape)
         return f"{expected}, it returned {dtype} {list(found.shape)} for {rows} rows{where}"
@@ -389,16 +394,17 @@ class RequestFunction:
         self.variables = tuple(variables)
         self.threads = threads
         self.content_type = content_type
-        is_asynchronous_generator = inspect.isasyncgenfunction(function)
-        self.is_generator = is_asynchronous_generator or inspect.isgeneratorfunction(function)
-        self.is_coroutine = is_asynchronous_generator or inspect.iscoroutinefunction(function)
+        code = _annotations.function_of(function)
+        is_asynchronous_generator = inspect.isasyncgenfunction(code)
+        self.is_generator = is_asynchronous_generator or inspect.isgeneratorfunction(code)
+        self.is_coroutine = is_asynchronous_generator or inspect.iscoroutinefunction(code)
         if content_type is not None:
             if not self.is_generator:
                 raise ValueError("content_type is for generators: return a webtorch.Response")
             check_headers((), content_type)
         if self.is_coroutine and threads is not None:
             raise ValueError('a coroutine ("async def") has no threads, it runs in asyncio\'s loop')
-        functools.update_wrapper(self, function)
+        _look_like(self, function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function itself."""
@@ -454,9 +460,20 @@ Handler = TensorFunction | RequestFunction
 def _check_undecorated(function: Callable[..., Any]) -> None:
     if isinstance(function, Handler):
         raise TypeError(
-            f"{function.__name__} is under a decorator of webtorch already: "  # type: ignore[union-attr]
+            f"{getattr(function, '__name__', 'it')} is under a decorator of webtorch already: "
             "a function has one, which is the first"
         )
+
+
+def _look_like(handler: "Handler", function: Callable[..., Any]) -> None:
+    """Give a handler the name and the documentation of its function."""
+    named = function
+    while isinstance(named, functools.partial):
+        named = named.func
+    # the attributes of an object that is called are not those of a handler
+    attributes = functools.WRAPPER_UPDATES if inspect.isroutine(named) else ()
+    functools.update_wrapper(handler, named, updated=attributes)
+    handler.__wrapped__ = function  # type: ignore[union-attr]
 
 
 def _decorate(
@@ -662,6 +679,11 @@ def find(name: str) -> Handler:
 
     """
     module_name, _, function_name = name.partition(":")
+    if module_name.endswith(".py"):
+        module_name = module_name.removesuffix(".py").replace("/", ".").lstrip(".")
+        raise HandlerNotFoundError(
+            f'handlers are named by modules, not by files: "{module_name}:{function_name}"'
+        )
     module = importlib.import_module(module_name)
     found = getattr(module, function_name, None)
     if found is None:

@@ -10,7 +10,8 @@ import inspect
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, ValuesView
 from pathlib import PurePath
 from typing import Any
 
@@ -19,7 +20,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from webtorch._plain import plain
+
 _CONVERTED_DTYPES = "mM"  # of NumPy: times, which are texts in JSON
+
+_FLOAT64 = np.dtype(np.float64)
+
+_FLOATS = (torch.float16, torch.float32, torch.float64)
+"""Those that NumPy has."""
+
+_TEXTS = ("ipaddress", "pydantic.types", "pydantic.networks")
+"""Modules of classes whose values are texts in JSON."""
+
+_FILE = "the bytes that it saves to an io.BytesIO, in a Response with their content type"
+
+_INSTEAD = (
+    ("to_dicts", "its to_dicts()"),  # a DataFrame of polars
+    ("itertuples", 'its to_dict("records")'),  # of pandas
+    ("to_list", "its to_list()"),  # a Series of either
+    ("tolist", "its tolist()"),
+    ("getvalue", "its getvalue()"),
+    ("savefig", _FILE),  # a figure of matplotlib
+    ("tobytes", _FILE),  # an image of Pillow
+)
+"""What to return in place of values with an attribute of a name."""
 
 
 def encode(value: Any) -> bytes:
@@ -62,29 +86,50 @@ def _convert(value: Any) -> Any:
     if isinstance(value, np.generic | np.ndarray):
         return _converted_array(value)
     if isinstance(value, Tensor):
-        dense = value.detach().cpu().to_dense()
-        return _converted_array((dense.float() if dense.dtype is torch.bfloat16 else dense).numpy())
+        return _converted_array(_to_numpy(plain(value)))
     if _is_model_class(type(value)):
         return msgspec.Raw(_model_encoder(type(value))(value))
-    if isinstance(value, PurePath):
+    if isinstance(value, PurePath) or type(value).__module__ in _TEXTS:
         return str(value)
+    if _is_missing(value):
+        return None
     if isinstance(value, datetime.date | datetime.time):
         return value.isoformat()
+    if isinstance(value, datetime.timedelta):
+        return datetime.timedelta(value.days, value.seconds, value.microseconds)
     if isinstance(value, Mapping):
         return dict(value)
     for kind in (str, int, float):
         if isinstance(value, kind):
             return kind(value)
+    if isinstance(value, deque | range | KeysView | ValuesView | ItemsView):
+        return list(value)
     raise TypeError(
         f"JSON cannot hold a {type(value).__module__}.{type(value).__qualname__}{_hint(value)}"
     )
+
+
+def _is_missing(value: Any) -> bool:
+    """Return whether a value is one of pandas that stands for none."""
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and (value is pandas.NaT or value is pandas.NA)
 
 
 def _hint(value: Any) -> str:
     """Return what the function probably meant."""
     if inspect.isawaitable(value):
         return ": await it"
-    return ": raise it" if isinstance(value, BaseException) else ""
+    if isinstance(value, BaseException):
+        return ": raise it"
+    if isinstance(value, Iterator) and not hasattr(value, "read"):
+        return ": make a list of it, or yield its items from the handler"
+    return next((f": return {use}" for name, use in _INSTEAD if hasattr(value, name)), "")
+
+
+def _to_numpy(tensor: Tensor) -> Any:
+    """Return a plain tensor as an array; NumPy has no bfloat16 and float8."""
+    is_float = tensor.dtype.is_floating_point and tensor.dtype not in _FLOATS
+    return (tensor.float() if is_float else tensor).numpy()
 
 
 def _converted_array(value: Any) -> Any:
@@ -94,8 +139,10 @@ def _converted_array(value: Any) -> Any:
         return texts.tolist()
     if value.dtype.kind == "c":
         raise TypeError(f"JSON cannot hold numbers of {value.dtype}")
-    if value.dtype.kind == "f" and value.dtype.itemsize < np.dtype(np.float64).itemsize:
+    if value.dtype.kind == "f" and value.dtype.itemsize < _FLOAT64.itemsize:
         value = _shortened(value)
+    if value.dtype.kind == "f" and value.dtype.itemsize > _FLOAT64.itemsize:
+        value = value.astype(_FLOAT64)  # longdouble, which Python does not have
     return value.tolist()
 
 

@@ -26,6 +26,7 @@ from webtorch._eval_copy import EvalCopy, copy_module
 from webtorch._graphs import check_sizes
 from webtorch._members import EVALUATION, TRAINING, Members
 from webtorch._model_cluster import ModelCluster, describe_cluster
+from webtorch._packages import as_network
 from webtorch._placement import Evaluation, Place, PlacedEvaluation, PlacedTraining
 from webtorch._training import progress, training
 from webtorch._versions import DEFAULT, VersionError, chosen
@@ -181,6 +182,7 @@ class Model:
             characters than letters, digits, ".", "_" and "-", its architecture is not that of
             another version, the weights do not fit, or the module or the optimizer cannot be used
             or cannot be shared by workers.
+        TypeError: `module` is not a network, or `optimizer` is not a function.
         OSError: The file of the weights cannot be read.
         MemoryError: The zone has no room for the model.
 
@@ -203,6 +205,12 @@ class Model:
         _versions.check(version)
         if not name or "@" in name:
             raise ValueError(f'a model needs a name of its own, "{name}" is empty or has an "@"')
+        if isinstance(optimizer, Optimizer):
+            raise TypeError(
+                "optimizer= is a function that makes one, as in "
+                "lambda parameters: optim.SGD(parameters, lr=0.01)"
+            )
+        module = as_network(module)
         code = Path(sys._getframe(1).f_code.co_filename)
         identity = 0 if weights is None else load_weights(module, weights, code.parent)
         place = Place(devices.check(device)) if device else None
@@ -222,7 +230,7 @@ class Model:
         key = _versions.key_of(name, version)
         if key in models:
             raise ValueError(f'a model needs a name of its own, "{key}" is taken')
-        _refuse_lazy(module)
+        _refuse_tensors(module)
         self.name = name
         self.version = version
         self.is_of_code = not has_files
@@ -514,11 +522,16 @@ def _fingerprint(module: nn.Module) -> list[int]:
     return found
 
 
-def _refuse_lazy(module: nn.Module) -> None:
+def _refuse_tensors(module: nn.Module) -> None:
     for key, tensor in (*module.named_parameters(), *module.named_buffers()):
         if is_lazy(tensor):
             raise ValueError(
                 f'"{key}" of a lazy module has no shape yet: call the module once before Model()'
+            )
+        if tensor.is_inference():
+            raise ValueError(
+                f'"{key}" was made in torch.inference_mode(), and cannot be changed outside of it: '
+                "make the module without that, or in torch.no_grad()"
             )
 
 

@@ -50,6 +50,24 @@ def load_package(path: str | Path) -> nn.Module:
     return ExportedNetwork(torch.export.load(path).module())
 
 
+def as_network(module: Any) -> nn.Module:
+    """Return a module for `webtorch.Model`; an exported program, or its module, as one.
+
+    Raises:
+        TypeError: It is no module.
+
+    """
+    if isinstance(module, torch.export.ExportedProgram):
+        module = module.module()
+    if not isinstance(module, nn.Module):
+        raise TypeError(
+            f"a Model is of a torch.nn.Module, not of a {type(module).__qualname__}: call other "
+            "things in functions"
+        )
+    # torch.export lets train() and eval() of a program's module raise
+    return ExportedNetwork(module) if "train" in vars(module) else module
+
+
 @contextlib.contextmanager
 def _own_files() -> Iterator[None]:
     """Let PyTorch unpack into a directory that is removed, as workers exit without destructors.

@@ -91,6 +91,13 @@ class Request:
         self.variables = {} if variables is None else variables
         self.path_params = {} if path_params is None else path_params
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Give another process, as one of a pool, a copy."""
+        headers = [*self.headers.items_as_sent()]
+        values = dict(self.variables), dict(self.path_params)
+        line = self.method, self.path, self.args
+        return Request, (*line, headers, bytes(self.body), *values)
+
     def __repr__(self) -> str:
         return f"Request({self.method!r}, {self.path!r}, {self.args!r}, {len(self.body)} bytes)"
 

@@ -53,7 +53,10 @@ class Response:
         if not isinstance(self.status, int):
             raise TypeError(f"the status is of type {type(self.status).__name__}")
         if not 200 <= self.status <= 599:
-            raise ValueError(f"status {self.status} is not one of 200 to 599")
+            raise ValueError(
+                f"status {self.status} is not one of 200 to 599; a tuple of a value and an int is "
+                "a body and its status, return a list to send both"
+            )
         if isinstance(self.body, Path):
             _check_path(self.body)
         self.checked_headers()

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import AbstractArray
 from torch import Tensor
 
-from webtorch import _gaps, _strings
+from webtorch import _annotations, _gaps, _strings
 from webtorch._gaps import NO_GAPS, Gaps, Masked
 
 BATCH = "batch"
@@ -152,11 +152,11 @@ class Schema:
 
         """
         try:
-            hints = typing.get_type_hints(function, include_extras=True)
+            hints = _annotations.hints(function)
         except Exception as error:
             raise SignatureError(f"its annotations cannot be read: {error}") from error
 
-        parameters = inspect.signature(function).parameters
+        parameters = _annotations.signature(function).parameters
         annotations = _input_annotations(parameters, hints)
         if "return" not in hints:
             raise SignatureError("it has no return annotation")
@@ -170,7 +170,10 @@ class Schema:
         if not inputs:
             raise SignatureError("it takes no tensors; use @webtorch.handler for such a function")
         if len(inputs) > MAX_TENSORS or len(outputs) > MAX_TENSORS:
-            raise SignatureError(f"it has more than {MAX_TENSORS} inputs or outputs")
+            raise SignatureError(
+                f"it has more than {MAX_TENSORS} inputs or outputs: make numbers of one dtype one "
+                'tensor, as in Float32[Tensor, "batch 100"]'
+            )
         if len({batched for _, batched in inputs + outputs}) > 1:
             raise SignatureError(
                 f'either all of its tensors have "{BATCH}" as their first axis, or none has'
@@ -283,6 +286,14 @@ def _input_annotations(
     parameters: Mapping[str, inspect.Parameter], hints: Mapping[str, Any]
 ) -> dict[str, Any]:
     for name, parameter in parameters.items():
+        if name == "self" and name not in hints:
+            raise SignatureError(_annotations.METHOD)
+        is_rest = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        if is_rest and name not in hints:
+            raise SignatureError(
+                f'nothing is known of its arguments "{parameter}": annotate each of them, and let '
+                "a decorator use functools.wraps()"
+            )
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.POSITIONAL_ONLY):
             raise SignatureError(f'its parameter "{name}" is not a positional one')
         if name not in hints:

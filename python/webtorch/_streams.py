@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import torch
 from torch import Tensor
 
-from webtorch import _gaps
+from webtorch import _annotations, _gaps
 from webtorch._gaps import NO_GAPS, Masked
 from webtorch._handlers import Handler, InferFunction, Kind, TensorFunction
 from webtorch._request import Request
@@ -152,7 +152,7 @@ class Signature:
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     try:
-        return typing.get_type_hints(function, include_extras=True)
+        return _annotations.hints(function)
     except Exception as error:
         raise SignatureError(f"its annotations cannot be read: {error}") from error
 

@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 Weights = str | Path | Mapping[str, Tensor]
+
+# what `weights_only` names of a file
+_FOREIGN = re.compile(r"Unsupported global: GLOBAL (\S+)")
 
 
 def load_weights(module: nn.Module, weights: Weights, directory: Path) -> int:
@@ -43,6 +47,11 @@ def load_weights(module: nn.Module, weights: Weights, directory: Path) -> int:
         for key, tensor in weights.items()
         if key in state or not key.startswith("optimizer.")
     }
+    if prefix := _prefix(used, state):
+        raise ValueError(
+            f'the weights{source} do not fit the module: all of their names begin with "{prefix}", '
+            "as of a network within another one; pass them as a dict without it, or such a module"
+        )
     try:
         missing, unexpected = module.load_state_dict(used, strict=False)
     except Exception as error:
@@ -54,6 +63,20 @@ def load_weights(module: nn.Module, weights: Weights, directory: Path) -> int:
     for key in unexpected:
         raise ValueError(f'the weights{source} do not fit the module, which has no "{key}"')
     return identity
+
+
+def _prefix(found: Collection[str], expected: Collection[str]) -> str:
+    """Return what makes all names others than those of a module, as DataParallel's "module."."""
+    names = [*found]
+    if not names or any(name in expected for name in names):
+        return ""
+    for key in expected:
+        prefix = names[0].removesuffix(key)
+        if names[0].endswith(key) and all(
+            each.startswith(prefix) and each.removeprefix(prefix) in expected for each in names
+        ):
+            return prefix
+    return ""
 
 
 def _identify(path: Path) -> int:
@@ -80,9 +103,18 @@ def read_weights(path: Path) -> Mapping[str, Any]:
     except OSError:
         raise
     except Exception as error:  # what weights_only raises for other files is not specified
+        if found := _FOREIGN.search(str(error)):
+            raise ValueError(
+                f"{path} has a {found[1]} in it, and is read without running its code: save the "
+                "state_dict() of the module alone"
+            ) from error
+        if "TorchScript archive" in str(error):
+            raise ValueError(
+                f"{path} is of TorchScript: pass torch.jit.load() of it as the module"
+            ) from error
         reason = str(error).partition("\n")[0] or type(error).__name__
         # what PyTorch recommends next would run code of the file
-        reason = reason.partition(". In PyTorch ")[0]
+        reason = re.split(r"\. In PyTorch |\. This file can still be loaded", reason)[0]
         raise ValueError(
             f"{path} is no file of tensors, written by torch.save() or as safetensors: {reason}"
         ) from error

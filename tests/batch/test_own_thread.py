@@ -5,7 +5,7 @@ import pytest
 from nginx import wait_for
 
 APP = """
-import functools, os, sqlite3, threading, webtorch
+import asyncio, functools, os, signal, sqlite3, threading, webtorch
 from jaxtyping import Int64
 from torch import Tensor
 
@@ -27,6 +27,14 @@ def any(request):
     early.execute("select 1")
     return where()
 
+@webtorch.handler(threads=1)
+def signals(request):
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+@webtorch.handler(threads=1)
+def loops(request):
+    asyncio.get_event_loop()
+
 @webtorch.infer
 def rows(n: Int64[Tensor, "batch"]) -> Int64[Tensor, "batch"]:
     return n * 0 + (where() == "thread")
@@ -36,6 +44,8 @@ SERVER = """
 location = /one { webtorch_handler app:one; }
 location = /rows { webtorch_handler app:rows threads=1; }
 location = /any { webtorch_handler app:any; }
+location = /signals { webtorch_handler app:signals; }
+location = /loops { webtorch_handler app:loops; }
 """
 
 
@@ -53,6 +63,15 @@ def test_object_of_another_thread_is_explained(server):
     wait_for(lambda: "sqlite3.ProgrammingError" in server.log(), "a call in the thread to fail")
     hint = server.wait_for_log(r'handler "app:any": an object that is bound to its thread .*')
     assert "use threads=1" in hint[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("signals", "set them while the module is imported"), ("loops", r"use asyncio\.run\(\)")],
+)
+def test_what_only_the_main_thread_has_is_explained(server, name, text):
+    assert server.get(f"/{name}").status_code == 500
+    assert "threads=1" not in server.wait_for_log(f'handler "app:{name}": .*{text}.*')[0]
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,17 @@ def refused(server) -> str:
         ("import nowhere", "ModuleNotFoundError: No module named 'nowhere' (.*app.py, line 1)"),
         ("def f(:", "SyntaxError: invalid syntax (app.py, line 1)"),
         ("\n\n1 / 0", "ZeroDivisionError: division by zero (.*app.py, line 3)"),
-        ("import sys; sys.exit(3)", "SystemExit: 3"),
+        ("import sys; sys.exit(3)", "SystemExit: 3 (.*app.py, line 1); a module with handlers is"),
+        ("from .b import c", "(.*app.py, line 1); a relative import is one within a package:"),
+        (
+            "class Odd(Exception):\n    def __str__(self): return 1 / 0\nraise Odd",
+            "Odd: (it has no text) (.*app.py, line 3)",
+        ),
+        # in a file of a package
+        (
+            "import jaxtyping, torch\njaxtyping.Float32[torch.Tensor, 'a,b']",
+            "not commas (.*app.py, line 2)",
+        ),
         ("import os; os._exit(0)", "ended the process while it was loaded"),
         ("import os; os.abort()", "crashed on signal 6 while it was loaded"),
     ],
@@ -66,6 +76,11 @@ def test_code_that_does_not_load(configured, app, message):
 def test_missing_module(configured):
     line = refused(configured("location = /f { webtorch_handler nowhere:f; }"))
     assert "ModuleNotFoundError: No module named 'nowhere'" in line
+
+
+def test_file_in_place_of_a_module(configured):
+    line = refused(configured("location = /f { webtorch_handler ./jobs/app.py:f; }"))
+    assert 'handlers are named by modules, not by files: "jobs.app:f"' in line
 
 
 def test_coroutine_of_tensors(configured):

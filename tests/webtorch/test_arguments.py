@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
+import webtorch
 from webtorch import HTTPError, Request, Response, SignatureError
 from webtorch._arguments import Sources, bind
 
@@ -91,6 +92,10 @@ def failure(function, request, **sources) -> HTTPError:
     with pytest.raises(HTTPError) as caught:
         call(function, request, **sources)
     return caught.value
+
+
+def ask(function, **request) -> Any:
+    return call(function, Request(**request))
 
 
 def body(text: str, kind: str = "application/json") -> Request:
@@ -459,7 +464,163 @@ def test_body_with_many_errors():
     assert error.message.endswith("it has 100001 errors")
 
 
+def test_defaults_of_dataclasses_are_attributes():
+    """msgspec leaves them to the class, and JSON of the object would not have them."""
+
+    @dataclass
+    class Leaf:
+        size: float
+        color: str = "green"
+        veins: list[int] = field(default_factory=list)
+
+    @dataclass(slots=True)
+    class Pot:
+        leaf: Leaf | None = None
+        width: int = 3
+
+    class Bed(msgspec.Struct):
+        plants: dict[str, list[Leaf]]
+        pot: Pot
+
+    @dataclass(frozen=True)
+    class Garden:
+        size: int = 1
+        bed: Bed | None = None
+        leaves: tuple[Leaf, ...] = ()
+        next: "Garden | None" = None
+
+    Garden.__annotations__["next"] = Garden | None
+
+    def function(garden: Garden):
+        return garden
+
+    body = {
+        "bed": {"plants": {"a": [{"size": 1}]}, "pot": {"leaf": {"size": 2}}},
+        "leaves": [{"size": 3, "color": "red"}],
+        "next": {"leaves": [{"size": 4}]},
+    }
+    garden = ask(function, body=msgspec.json.encode(body))
+    expected = Garden(
+        bed=Bed({"a": [Leaf(1.0)]}, Pot(Leaf(2.0))),
+        leaves=(Leaf(3.0, "red"),),
+        next=Garden(leaves=(Leaf(4.0),)),
+    )
+    assert garden == expected
+    assert msgspec.json.encode(garden) == msgspec.json.encode(expected)
+    assert [*vars(garden.leaves[0])] == ["size", "color", "veins"]
+    assert vars(ask(function, body=b"{}")) == vars(Garden())
+
+
+def test_defaults_of_dataclasses_in_forms():
+    def function(flower: Flower):
+        return flower
+
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert vars(ask(function, body=b"name=a", headers=form)) == vars(Flower("a"))
+
+
+def test_root_model_is_the_body():
+    class Sizes(pydantic.RootModel[list[int]]):
+        pass
+
+    def function(sizes: Sizes | None = None):
+        return sizes and sizes.root
+
+    assert ask(function, body=b"[1, 2]") == [1, 2]
+    assert ask(function) is None
+
+
+# --- what is called ---
+
+
+class Service:
+    """An application of the kind that loads a model once."""
+
+    threads = "its own"
+
+    def __init__(self, name):
+        self.name = name
+
+    def method(self, request: Request, size: int = 1):
+        return self.name, request.method, size
+
+    def __call__(self, size: int = 1):
+        return self.name, size
+
+    async def later(self, size: int = 1):
+        return self.name, size
+
+
+class Asynchronous:
+    async def __call__(self, size: int = 1) -> dict[str, int]:
+        return {"size": size}
+
+
+class Yielding:
+    def __call__(self, size: int = 1):
+        yield size
+
+
+def with_model(name: object, request: Request, size: int = 1, *, model: Any):
+    return name, request.method, size, model
+
+
+def test_methods_and_objects():
+    service = Service("a")
+    assert ask(service.method, args="size=3") == ("a", "GET", 3)
+    assert ask(service, args="size=3") == ("a", 3)
+    assert asyncio.run(ask(service.later, args="size=3")) == ("a", 3)
+
+
+def test_partial_functions():
+    function = functools.partial(with_model, object, model=torch.nn.Linear(1, 1))
+    name, *others, model = ask(function, args="size=3")
+    assert name is object and others == ["GET", 3] and isinstance(model, torch.nn.Linear)
+
+
+def test_kinds_of_what_is_called():
+    made = webtorch.handler(Service("a"))
+    assert made.threads is None and made(2) == ("a", 2) and not hasattr(made, "name")
+    assert webtorch.handler(Asynchronous()).is_coroutine
+    assert webtorch.handler(functools.partial(Service("a").later)).is_coroutine
+    assert webtorch.handler(Yielding()).is_generator
+    bound = webtorch.handler(Asynchronous()).bind()
+    assert asyncio.run(bound(Request(args="size=2"))) == {"size": 2}
+
+
+def test_partial_function_of_tensors():
+    def scaled(x: Float32[Tensor, "batch"], by: float) -> Float32[Tensor, "batch"]:
+        return by * x
+
+    made = webtorch.infer(functools.partial(scaled, by=3.0))
+    assert [spec.name for spec in made.schema.inputs] == ["x"]
+    assert made.batched(torch.ones(2)).tolist() == [3, 3]
+    assert made.name.endswith("scaled")
+
+
 # --- signatures that are refused ---
+
+
+def test_method_without_its_object():
+    def method(self, request):
+        return 1
+
+    def of_tensors(self, x: Float32[Tensor, "batch"]) -> Float32[Tensor, "batch"]:
+        return x
+
+    assert '"self" is the object of a method' in refused(method)
+    with pytest.raises(SignatureError, match='"self" is the object of a method'):
+        _ = webtorch.infer(of_tensors).schema
+
+
+def test_functions_of_tensors_whose_arguments_are_not_known():
+    def wrapper(*args, **kwargs) -> Float32[Tensor, "batch"]:
+        return args[0]
+
+    with pytest.raises(SignatureError, match=r'nothing is known of its arguments "\*args"'):
+        _ = webtorch.infer(wrapper).schema
+    with pytest.raises(SignatureError, match='"input" is not annotated with a dtype'):
+        _ = webtorch.infer(torch.nn.Linear(1, 1)).schema
 
 
 def test_argument_without_a_source():

@@ -1,8 +1,12 @@
 """JSON of custom handlers: what it can hold."""
 
+import array
+import collections
 import dataclasses
 import datetime
 import enum
+import io
+import ipaddress
 import json
 import math
 import pathlib
@@ -11,9 +15,12 @@ from decimal import Decimal
 
 import msgspec
 import numpy as np
+import pandas as pd
+import polars as pl
 import pydantic
 import pytest
 import torch
+from PIL import Image
 
 from webtorch import _json
 
@@ -70,6 +77,19 @@ class Text(str):
         (torch.tensor([0.1], requires_grad=True), "[0.1]"),
         (torch.tensor(2), "2"),
         (torch.ones(1, dtype=torch.bfloat16), "[1.0]"),
+        (torch.ones(1).to(torch.float8_e5m2), "[1.0]"),
+        (torch.tensor([0, 2.0]).to_sparse(), "[0.0,2.0]"),
+        (torch.tensor([1 + 2j]).conj().imag, "[-2.0]"),
+        (np.longdouble(1.5), "1.5"),
+        (np.array([1, np.nan], np.longdouble), "[1.0,null]"),
+        ({"a": pd.NaT, "b": pd.NA}, '{"a":null,"b":null}'),
+        (pd.Timedelta("90s"), '"PT90S"'),
+        (pd.Timestamp("2020-01-02"), '"2020-01-02T00:00:00"'),
+        (collections.deque([1, 2]), "[1,2]"),
+        ([range(2), {"a": 1}.keys(), {"a": 1}.values()], '[[0,1],["a"],[1]]'),
+        ({"a": 1}.items(), '[["a",1]]'),
+        (ipaddress.ip_address("192.0.2.1"), '"192.0.2.1"'),
+        ({"a": pydantic.SecretStr("x")}, '{"a":"**********"}'),
         ({np.int64(1): np.float32(0.5), Color.RED: 1}, '{"1":0.5,"red":1}'),
         (datetime.datetime(2020, 1, 2, 3, 4, 5), '"2020-01-02T03:04:05"'),
         (datetime.date(2020, 1, 2), '"2020-01-02"'),
@@ -114,3 +134,23 @@ def test_float32_is_short_and_exact():
     encoded = _json.encode(values)
     assert np.array_equal(np.float32(json.loads(encoded)), values)
     assert len(encoded) < len(json.dumps(values.tolist())) * 0.8
+
+
+@pytest.mark.parametrize(
+    ("value", "use"),
+    [
+        (pd.DataFrame({"a": [1]}), r'return its to_dict\("records"\)'),
+        (pd.Series([1]), r"return its to_list\(\)"),
+        (pl.DataFrame({"a": [1]}), r"return its to_dicts\(\)"),
+        (pl.Series([1]), r"return its to_list\(\)"),
+        (array.array("f", [1]), r"return its tolist\(\)"),
+        (io.BytesIO(b"a"), r"return its getvalue\(\)"),
+        (Image.new("L", (1, 1)), "return the bytes that it saves"),
+        ((each for each in [1]), "make a list of it"),
+        (map(str, [1]), "make a list of it"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_to_return_instead(value, use):
+    with pytest.raises(TypeError, match=f"JSON cannot hold a .*: {use}"):
+        _json.encode({"a": value})

@@ -1,11 +1,13 @@
 """webtorch.Request, Response, HTTPError."""
 
 import asyncio
+import copy
+import pickle
 
 import pytest
 import torch
 
-from webtorch import HTTPError, Request, Response
+from webtorch import BatchTimeoutError, HTTPError, Request, Response
 from webtorch._headers import RequestHeaders
 
 
@@ -165,3 +167,36 @@ def test_statuses_that_are_refused(status):
         Response("", status=str(status))
     with pytest.raises(ValueError, match="status"):
         HTTPError(status, "x")
+
+
+class NotFoundError(HTTPError):
+    def __init__(self, name):
+        super().__init__(404, f"no {name}", headers={"X-A": "b"})
+        self.name = name
+
+
+@pytest.mark.parametrize("how", [copy.copy, lambda each: pickle.loads(pickle.dumps(each))])
+def test_errors_of_other_processes(how):
+    """A pool breaks when it cannot read what a function has raised."""
+    error = how(HTTPError(409, [1], code="taken", message="text"))
+    assert (error.status, error.detail, error.code, str(error)) == (409, [1], "taken", "text")
+    error = how(NotFoundError("iris"))
+    assert (error.status, error.message, error.name) == (404, "no iris", "iris")
+    assert error.headers == {"X-A": "b"}
+    error = how(BatchTimeoutError("late"))
+    assert (error.status, str(error)) == (504, "late")
+
+
+def test_requests_for_other_processes():
+    request = Request("POST", "/f", "a=1", [("X", "1")], b"[1]", {"uri": None}, {"id": "7"})
+    found = pickle.loads(pickle.dumps(request))
+    assert (found.method, found.path, found.args, found.json()) == ("POST", "/f", "a=1", [1])
+    assert found.headers["x"] == "1"
+    assert found.variables == {"uri": None} and found.path_params == {"id": "7"}
+    response = pickle.loads(pickle.dumps(Response({"a": 1}, 201, {"X": "1"})))
+    assert response.encoded()[0] == b'{"a":1}' and response.checked_headers()[0] == [("X", "1")]
+
+
+def test_int_that_is_no_status():
+    with pytest.raises(ValueError, match="a body and its status, return a list to send both"):
+        Response.of((0.5, 7))

@@ -92,3 +92,15 @@ def test_names_are_unique():
     for taken in (name, ""):
         with pytest.raises(ValueError, match="a name of its own"):
             Model(taken, nn.Linear(1, 1))
+
+
+def test_arguments_of_other_kinds_say_what_is_needed():
+    module = nn.Linear(1, 1)
+    with pytest.raises(TypeError, match="optimizer= is a function that makes one"):
+        Model(next(names), module, optim.SGD(module.parameters(), lr=0.1))
+    with pytest.raises(TypeError, match=r"of a torch\.nn\.Module, not of a function: call other"):
+        Model(next(names), lambda x: x)
+    with torch.inference_mode():
+        module = nn.Linear(1, 1)
+    with pytest.raises(ValueError, match=r'"weight" was made in torch\.inference_mode\(\)'):
+        Model(next(names), module)

@@ -107,6 +107,28 @@ def test_parameters_that_are_frozen_stay():
     assert_same(module, plain(OPTIMIZERS["adamw"], 3, network(frozen=True)))
 
 
+@pytest.mark.parametrize("strict", [False, True])
+def test_gradients_are_clipped_by_a_hook(strict):
+    def make(parameters):
+        parameters = [*parameters]
+
+        def clip(*_):
+            nn.utils.clip_grad_norm_(parameters, 1e-3)
+
+        optimizer = optim.Adam(parameters, lr=0.01)
+        optimizer.register_step_pre_hook(clip)
+        return optimizer
+
+    zone = Zone()
+    workers = [worker(zone, make, strict) for _ in range(2)]
+    for module, shared in workers * 2:
+        shared.step(mse_loss(module(X), Y))
+        norms = [parameter.grad.norm() for parameter in module.parameters()]
+        assert torch.stack(norms).norm() < 1.01e-3
+    for module, _ in workers:
+        assert_same(module, plain(make, 4))
+
+
 def test_groups_of_parameters():
     def make(parameters):
         first, *rest = parameters

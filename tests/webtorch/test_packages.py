@@ -66,3 +66,15 @@ def test_files_that_are_no_packages(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"not a package of torch\.export or AOTInductor"):
         load_package(tmp_path / "state.pt")
     assert webtorch.load_package is load_package
+
+
+@pytest.mark.parametrize("kind", [lambda program: program, torch.export.ExportedProgram.module])
+def test_exported_programs_are_networks(network, kind):
+    model = Model(
+        next(names), kind(export(network)), lambda parameters: optim.SGD(parameters, lr=0.1)
+    )
+    x = torch.randn(5, 3)
+    with torch.no_grad():
+        assert torch.allclose(model(x), network(x), atol=1e-6)
+    model.step(model(x).square().mean())
+    assert model.steps == 1

@@ -53,7 +53,7 @@ def test_relative_path_begins_where_the_code_is(directory):
     ("file", "text"),
     [
         ("nested.pt", "has no state dict: load it, and pass the state dict in it"),
-        ("pickled.pt", "is no file of tensors"),
+        ("pickled.pt", "has a .* in it"),
         ("text.pt", "is no file of tensors"),
         ("empty.pt", "is no file of tensors"),
         ("text.safetensors", "is no file of tensors"),
@@ -75,6 +75,10 @@ def test_missing_file_is_an_error(directory):
         ({"weight": STATE["weight"]}, 'the weights do not fit the module: "bias" is missing'),
         (STATE | {"other": torch.ones(1)}, 'do not fit the module, which has no "other"'),
         (STATE | {"bias": torch.ones(2)}, "size mismatch for bias"),
+        (
+            {f"module.{key}": value for key, value in STATE.items()},
+            'all of their names begin with "module.", as of a network within another one',
+        ),
     ],
 )
 def test_weights_that_do_not_fit_are_errors(weights, text):
@@ -87,3 +91,16 @@ def test_tied_tensors_are_in_files_once():
     module[1].weight = module[0].weight
     model = Model(next(names), module, weights={"0.weight": torch.full((2, 2), 4.0)})
     assert model.module[1].weight[0, 0] == 4
+
+
+def test_files_with_code_say_what_to_save(directory):
+    torch.jit.script(nn.Linear(2, 1)).save(directory / "script.pt")
+    for file, text in (
+        (
+            "pickled.pt",
+            r"has a torch\.nn\.modules\.linear\.Linear in it.*: save the state_dict\(\)",
+        ),
+        ("script.pt", r"is of TorchScript: pass torch\.jit\.load\(\) of it as the module"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            Model(next(names), nn.Linear(2, 1), weights=directory / file)

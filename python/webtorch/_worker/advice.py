@@ -24,6 +24,16 @@ def on_import(error: BaseException) -> str | None:
     """
     if complaint := access.complaint_about(error):
         return complaint
+    if isinstance(error, SystemExit):
+        return (
+            "a module with handlers is imported by nginx, so it must not exit: what parses "
+            'arguments or runs a program belongs below if __name__ == "__main__":'
+        )
+    if isinstance(error, ImportError) and "no known parent package" in str(error):
+        return (
+            "a relative import is one within a package: let webtorch_path name the directory "
+            "above it, and the handler be package.module:function"
+        )
     number = error.errno if isinstance(error, OSError) else None
     if number not in _TAKEN and "locked" not in str(error):
         return None
@@ -46,8 +56,16 @@ def on_call(error: BaseException) -> str | None:
         A text, or None if there is nothing to add to the exception.
 
     """
-    if not _OF_THREADS.search(str(error)):
+    text = str(error)
+    if not _OF_THREADS.search(text):
         return None
+    if "signal" in text:
+        return (
+            "handlers of signals are those of the main thread, and calls run in others: set them "
+            "while the module is imported"
+        )
+    if "event loop" in text:
+        return 'use asyncio.run(), or "async def" for the handler, which runs in a loop of asyncio'
     return (
         "an object that is bound to its thread was used in another one: modules are imported in "
         "the event loop's thread, and mode=auto runs calls there or in the handler's thread; use "

@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterable
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 
 import webtorch
-from webtorch import _compiled, _handlers, _state
+from webtorch import _annotations, _compiled, _handlers, _state
 from webtorch._device import devices
 from webtorch._generate import GenerateFunction
 from webtorch._handlers import Handler, HandlerNotFoundError, Kind, TensorFunction
@@ -42,6 +43,7 @@ _EXPLAINED = (SignatureError, HandlerNotFoundError, PolicyError, VersionError)
 
 _PACKAGE = str(Path(webtorch.__file__).parent) + os.sep
 _TORCH = str(Path(torch.__file__).parent) + os.sep
+_INSTALLED = re.compile(r"[/\\](site|dist)-packages[/\\]")
 
 _runners: list[Runner] = []
 
@@ -264,7 +266,7 @@ def _resumable(handler: Handler) -> ResumableFunction:
 
 def _placed(error: SignatureError, handler: Handler) -> SignatureError:
     """Return an error with the place of the function that it is about."""
-    code = getattr(inspect.unwrap(handler), "__code__", None)
+    code = getattr(_annotations.function_of(inspect.unwrap(handler)), "__code__", None)
     if code is None:
         return error
     return SignatureError(f"{error} ({code.co_filename}, line {code.co_firstlineno})")
@@ -297,11 +299,16 @@ def describe_failure(name: str, failure: BaseException) -> str:
 
 def _one_line(error: BaseException) -> str:
     """Return an exception as text, with the line of the user's code, and what to do about it."""
-    text = " ".join(f"{type(error).__name__}: {error}".split())
+    try:
+        told, hint = str(error), advice.on_import(error)
+    except Exception:  # its __str__ is the user's
+        told, hint = "(it has no text)", None
+    text = " ".join(f"{type(error).__name__}: {told}".split())
     frames = traceback.extract_tb(error.__traceback__)
     others = (_PACKAGE, _TORCH, "<frozen", sys.base_prefix)
     user = [frame for frame in frames if not frame.filename.startswith(others)]
+    # the code that has called a package, unless handlers are in one
+    user = [frame for frame in user if not _INSTALLED.search(frame.filename)] or user
     if user:
         text = f"{text} ({user[-1].filename}, line {user[-1].lineno})"
-    hint = advice.on_import(error)
     return f"{text}; {hint}" if hint else text

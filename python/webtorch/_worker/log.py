@@ -3,6 +3,7 @@
 import logging
 import threading
 import traceback
+from collections.abc import Iterator
 
 from webtorch import _trace
 from webtorch._native import lib
@@ -26,6 +27,36 @@ class NginxLog(logging.Handler):
         _write(level, self.format(record))
 
 
+class OwnLogger(logging.Logger):
+    """The logger of WebTorch itself, whose records are for the operator of nginx.
+
+    An application that configures `logging` disables loggers that it does not know, takes the
+    handlers of others away, or turns all off: these records are in nginx's log all the same.
+    """
+
+    def isEnabledFor(self, level: int) -> bool:
+        """Return whether records of a level are logged: the level alone says so."""
+        return level >= self.getEffectiveLevel()
+
+    def handle(self, record: logging.LogRecord) -> None:
+        """Give a record to handlers, and to nginx if none of them does."""
+        if not self.filter(record):
+            return
+        if self.hasHandlers():
+            self.callHandlers(record)
+        if not any(isinstance(each, NginxLog) for each in self._all_handlers()):
+            _nginx.handle(record)
+
+    def _all_handlers(self) -> Iterator[logging.Handler]:
+        logger: logging.Logger | None = self
+        while logger:
+            yield from logger.handlers
+            logger = logger.parent if logger.propagate else None
+
+
+_nginx = NginxLog()
+
+
 def log_error(text: str) -> None:
     """Write a text at nginx's level `error`."""
     _write(lib.WEBTORCH_LOG_ERROR, text)
@@ -43,7 +74,8 @@ def install() -> None:
     logged, too: Python would write them to stderr, between the lines of nginx.
     """
     if not logging.getLogger().handlers:
-        logging.getLogger().addHandler(NginxLog())
+        logging.getLogger().addHandler(_nginx)
+    logging.getLogger("webtorch").__class__ = OwnLogger
     _trace.install_in_logs()
     threading.excepthook = _log_thread
 

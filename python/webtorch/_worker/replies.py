@@ -11,6 +11,7 @@ from torch import Tensor
 
 from webtorch import _json
 from webtorch._native import ffi, lib
+from webtorch._plain import is_plain, plain
 from webtorch._response import BINARY, JSON, TEXT, Response, encode
 from webtorch._worker.schema_writer import is_sent, write_spec
 
@@ -135,8 +136,8 @@ def _set_tensor(reply: Any, tensor: Tensor) -> Tensor:
         TypeError: Its dtype cannot be sent.
 
     """
-    if not (tensor.is_cpu and tensor.is_contiguous()):
-        tensor = tensor.detach().cpu().contiguous()
+    if not is_plain(tensor):
+        tensor = plain(tensor)
     key = tensor.dtype, tensor.shape
     reply.tensor = (_specs.get(key) or _make_spec(*key))[0]
     reply.body.data = ffi.cast("char *", tensor.data_ptr())

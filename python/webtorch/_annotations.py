@@ -1,0 +1,49 @@
+"""Annotations of what handlers are made of: functions, methods, partial functions, objects."""
+
+import functools
+import inspect
+import typing
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+METHOD = (
+    'its parameter "self" is the object of a method, which nothing fills: decorate the method of '
+    "an object, as in page = webtorch.handler(service.page)"
+)
+
+
+def function_of(called: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function that has the code and the annotations of what is called."""
+    while isinstance(called, functools.partial):
+        called = called.func
+    if inspect.isroutine(called) or isinstance(called, type) or hasattr(called, "__wrapped__"):
+        return called
+    if isinstance(called, nn.Module):
+        return type(called).forward
+    return type(called).__call__
+
+
+def hints(called: Callable[..., Any]) -> dict[str, Any]:
+    """Return the evaluated annotations by name.
+
+    Raises:
+        Exception: One cannot be evaluated.
+
+    """
+    return typing.get_type_hints(function_of(called), include_extras=True)
+
+
+def signature(called: Callable[..., Any]) -> inspect.Signature:
+    """Return the signature without what a partial function has been given by name.
+
+    Raises:
+        TypeError: It has none.
+        ValueError: It has none.
+
+    """
+    found = inspect.signature(called.forward if isinstance(called, nn.Module) else called)
+    given = called.keywords if isinstance(called, functools.partial) else {}
+    left = [each for name, each in found.parameters.items() if name not in given]
+    return found.replace(parameters=left) if given else found
