@@ -395,6 +395,12 @@ ngx_http_webtorch_error_header_filter(ngx_http_request_t *r)
         ngx_http_webtorch_ctx_set_handler(ctx, wlcf->handler);
     }
 
+    if (r->method == NGX_HTTP_HEAD) {
+        /* the filter of the body is not called */
+        ngx_http_webtorch_logged_error(r,
+              ngx_webtorch_status_find((int) r->headers_out.status)->code);
+    }
+
     ctx->replace = 1;
 
     ngx_http_clear_content_length(r);
