@@ -334,6 +334,22 @@ ngx_http_webtorch_retry_after(ngx_http_request_t *r)
 
 
 ngx_int_t
+ngx_http_webtorch_incomplete_body(ngx_http_request_t *r)
+{
+    ngx_str_t  text;
+
+    ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                  "the request body has not been read to its end, as it was "
+                  "passed on without buffering before");
+
+    ngx_str_set(&text, "the body has not been read to its end");
+
+    return ngx_http_webtorch_error(r, NGX_HTTP_INTERNAL_SERVER_ERROR,
+                                   "incomplete_body", &text);
+}
+
+
+ngx_int_t
 ngx_http_webtorch_bad_body(ngx_http_request_t *r, ngx_webtorch_error_t *err)
 {
     ngx_str_t                 text;
