@@ -25,7 +25,6 @@
 static ngx_uint_t ngx_http_webtorch_has_body(ngx_http_request_t *r);
 static ngx_int_t ngx_http_webtorch_unknown_coding(ngx_http_request_t *r);
 static void ngx_http_webtorch_body_handler(ngx_http_request_t *r);
-static ngx_int_t ngx_http_webtorch_incomplete_body(ngx_http_request_t *r);
 static void ngx_http_webtorch_decoded_handler(ngx_http_request_t *r);
 static void ngx_http_webtorch_wait(ngx_http_request_t *r, ngx_int_t rc);
 static ngx_uint_t ngx_http_webtorch_is_padded(ngx_http_webtorch_ctx_t *ctx);
@@ -112,7 +111,7 @@ ngx_http_webtorch_serve(ngx_http_request_t *r)
     ctx->received = ctx->begun;
     ctx->reading = 1;
 
-    rc = ngx_http_read_client_request_body(r, ngx_http_webtorch_body_handler);
+    rc = ngx_http_webtorch_read_body(r, ngx_http_webtorch_body_handler);
 
     /* the phase has a reference, the request is not freed by an error */
 
@@ -198,22 +197,6 @@ ngx_http_webtorch_body_handler(ngx_http_request_t *r)
     ctx->decoded = ngx_http_webtorch_decoded_handler;
 
     ngx_http_webtorch_wait(r, ngx_http_webtorch_add(r, ctx));
-}
-
-
-static ngx_int_t
-ngx_http_webtorch_incomplete_body(ngx_http_request_t *r)
-{
-    ngx_str_t  text;
-
-    ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                  "the request body has not been read to its end, as it was "
-                  "passed on without buffering before");
-
-    ngx_str_set(&text, "the body has not been read to its end");
-
-    return ngx_http_webtorch_error(r, NGX_HTTP_INTERNAL_SERVER_ERROR,
-                                   "incomplete_body", &text);
 }
 
 

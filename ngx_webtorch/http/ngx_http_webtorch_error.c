@@ -338,6 +338,22 @@ ngx_http_webtorch_retry_after(ngx_http_request_t *r)
 
 
 ngx_int_t
+ngx_http_webtorch_incomplete_body(ngx_http_request_t *r)
+{
+    ngx_str_t  text;
+
+    ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                  "the request body has not been read to its end, as it was "
+                  "passed on without buffering before");
+
+    ngx_str_set(&text, "the body has not been read to its end");
+
+    return ngx_http_webtorch_error(r, NGX_HTTP_INTERNAL_SERVER_ERROR,
+                                   "incomplete_body", &text);
+}
+
+
+ngx_int_t
 ngx_http_webtorch_bad_body(ngx_http_request_t *r, ngx_webtorch_error_t *err)
 {
     ngx_str_t                 text;
@@ -397,6 +413,12 @@ ngx_http_webtorch_error_header_filter(ngx_http_request_t *r)
 
     if (wlcf->handler) {
         ngx_http_webtorch_ctx_set_handler(ctx, wlcf->handler);
+    }
+
+    if (r->method == NGX_HTTP_HEAD) {
+        /* the filter of the body is not called */
+        ngx_http_webtorch_logged_error(r,
+              ngx_webtorch_status_find((int) r->headers_out.status)->code);
     }
 
     ctx->replace = 1;

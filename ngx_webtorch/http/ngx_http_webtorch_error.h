@@ -58,6 +58,9 @@ ngx_int_t ngx_http_webtorch_busy(ngx_http_request_t *r);
 /* it has no room for the body */
 ngx_int_t ngx_http_webtorch_no_room(ngx_http_request_t *r);
 
+/* a body that ngx_http_webtorch_body_complete() denies */
+ngx_int_t ngx_http_webtorch_incomplete_body(ngx_http_request_t *r);
+
 /* the body could not be decoded, or there is no room for it */
 ngx_int_t ngx_http_webtorch_bad_body(ngx_http_request_t *r,
     ngx_webtorch_error_t *err);

@@ -5,6 +5,7 @@
  */
 
 #include "ngx_http_webtorch_checkpoint_conf.h"
+#include "ngx_webtorch_path.h"
 
 
 /* each is a request at least: msec */
@@ -82,7 +83,7 @@ ngx_http_webtorch_checkpoint_directory(ngx_conf_t *cf,
         path->name.data[--path->name.len] = '\0';
     }
 
-    if (ngx_conf_full_name(cf->cycle, &path->name, 0) != NGX_OK
+    if (ngx_webtorch_full_name(cf->cycle, &path->name, 0) != NGX_OK
         || ngx_add_path(cf, &path) == NGX_ERROR)
     {
         return NGX_CONF_ERROR;

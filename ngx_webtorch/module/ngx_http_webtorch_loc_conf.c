@@ -17,6 +17,8 @@
 #define NGX_HTTP_WEBTORCH_OWNER_MAX   (4LL * 1024 * 1024 * 1024)
 
 
+static ngx_int_t ngx_http_webtorch_serves_alone(ngx_conf_t *cf,
+    ngx_http_webtorch_loc_conf_t *conf, ngx_http_core_loc_conf_t *clcf);
 static char *ngx_http_webtorch_add_loader(ngx_conf_t *cf,
     ngx_http_webtorch_loc_conf_t *conf);
 static ngx_int_t ngx_http_webtorch_set_owner(ngx_conf_t *cf,
@@ -112,6 +114,10 @@ ngx_http_webtorch_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
+    if (ngx_http_webtorch_serves_alone(cf, conf, clcf) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
     if (clcf->noname
         && clcf->handler == NULL
         && (prev->handler || prev->protocol))
@@ -148,6 +154,36 @@ ngx_http_webtorch_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     }
 
     return ngx_http_webtorch_add_loader(cf, conf);
+}
+
+
+/*
+ * A directive of another module after that of the handler has replaced it, for
+ * example "proxy_pass".
+ */
+
+static ngx_int_t
+ngx_http_webtorch_serves_alone(ngx_conf_t *cf,
+    ngx_http_webtorch_loc_conf_t *conf, ngx_http_core_loc_conf_t *clcf)
+{
+    if (conf->handler && clcf->handler != ngx_http_webtorch_content_handler) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "webtorch handler \"%V\" conflicts with another handler "
+                      "of its location in %V:%ui", &conf->handler->name,
+                      &conf->handler->file, conf->handler->line);
+        return NGX_ERROR;
+    }
+
+    if (conf->protocol
+        && clcf->handler != ngx_http_webtorch_protocol_handler)
+    {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"webtorch_inference_protocol\" conflicts with another "
+                      "handler of location \"%V\"", &clcf->name);
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
 }
 
 
@@ -528,6 +564,12 @@ ngx_http_webtorch_serve_location(ngx_conf_t *cf,
 {
     ngx_http_core_loc_conf_t  *clcf;
 
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (clcf->handler) {
+        return "conflicts with another handler of the location";
+    }
+
 #if (NGX_THREADS)
     wlcf->thread_pool = ngx_thread_pool_add(cf, NULL);
     if (wlcf->thread_pool == NULL) {
@@ -535,7 +577,6 @@ ngx_http_webtorch_serve_location(ngx_conf_t *cf,
     }
 #endif
 
-    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
     clcf->handler = handler;
 
     return NGX_CONF_OK;

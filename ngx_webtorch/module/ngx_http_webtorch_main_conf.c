@@ -1,5 +1,6 @@
 
 #include "ngx_http_webtorch_main_conf.h"
+#include "ngx_webtorch_path.h"
 #include "ngx_webtorch_zone.h"
 
 
@@ -12,7 +13,7 @@ ngx_http_webtorch_conf_full_name(ngx_conf_t *cf, void *post, void *data)
 {
     ngx_str_t *name = data;
 
-    if (ngx_conf_full_name(cf->cycle, name, 1) != NGX_OK) {
+    if (ngx_webtorch_full_name(cf->cycle, name, 1) != NGX_OK) {
         return NGX_CONF_ERROR;
     }
 
@@ -51,7 +52,7 @@ ngx_http_webtorch_conf_path(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
         *path = value[i];
 
-        if (ngx_conf_full_name(cf->cycle, path, 1) != NGX_OK) {
+        if (ngx_webtorch_full_name(cf->cycle, path, 1) != NGX_OK) {
             return NGX_CONF_ERROR;
         }
 

@@ -36,6 +36,7 @@ static ngx_int_t ngx_webtorch_check_child(ngx_cycle_t *cycle,
 static void ngx_webtorch_check_zone(ngx_webtorch_conf_t *conf,
     ngx_webtorch_report_t *report);
 static ngx_int_t ngx_webtorch_check_user(ngx_cycle_t *cycle, char *error);
+static void ngx_webtorch_check_directory(ngx_cycle_t *cycle);
 static void ngx_webtorch_check_signals(void);
 static ngx_int_t ngx_webtorch_check_write(ngx_fd_t fd,
     ngx_webtorch_report_t *report);
@@ -113,7 +114,9 @@ ngx_webtorch_check_child(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
 
     report.rc = ngx_webtorch_check_user(cycle, report.error);
 
-    /* as workers have it */
+    /* as workers have them */
+
+    ngx_webtorch_check_directory(cycle);
 
     if (ngx_set_environment(cycle, NULL) == NULL) {
         return NGX_ERROR;
@@ -208,6 +211,21 @@ ngx_webtorch_check_user(ngx_cycle_t *cycle, char *error)
     }
 
     return NGX_OK;
+}
+
+
+/* a directory that does not exist is reported by the workers, which stay */
+
+static void
+ngx_webtorch_check_directory(ngx_cycle_t *cycle)
+{
+    ngx_core_conf_t  *ccf;
+
+    ccf = (ngx_core_conf_t *) ngx_get_conf(cycle->conf_ctx, ngx_core_module);
+
+    if (ccf->working_directory.len) {
+        (void) !chdir((char *) ccf->working_directory.data);
+    }
 }
 
 

@@ -8,6 +8,7 @@
 #include "ngx_webtorch_clock.h"
 #include "ngx_webtorch_drain.h"
 #include "ngx_webtorch_handoff.h"
+#include "ngx_webtorch_path.h"
 #include "ngx_webtorch_runner.h"
 #include "ngx_webtorch_training.h"
 
@@ -126,7 +127,7 @@ ngx_http_webtorch_health_option(ngx_conf_t *cf,
     health->drain.data = option->data + sizeof("drain=") - 1;
     health->drain.len = option->len - (sizeof("drain=") - 1);
 
-    if (ngx_conf_full_name(cf->cycle, &health->drain, 0) != NGX_OK) {
+    if (ngx_webtorch_full_name(cf->cycle, &health->drain, 0) != NGX_OK) {
         return NGX_CONF_ERROR;
     }
 

@@ -73,6 +73,7 @@ SERVER = (
     location = /stream { webtorch_handler app:double; }
     location = /gated { webtorch_handler app:gated mode=thread timeout=1s; }
     location = /denied { deny all; webtorch_handler app:infer; }
+    location = /denied/head { deny all; webtorch_handler app:infer; }
     location = /page { webtorch_handler app:answer; webtorch_intercept_errors on;
                        error_page 418 /page.html; }
     location = /page.html { return 200 "a page"; }
@@ -193,6 +194,10 @@ def test_log_variables_of_errors(server: Nginx):
     assert server.get("/denied").status_code == 403
     line = line_of(server, "/denied")
     assert (line["handler"], line["error"]) == ("app:infer", "forbidden")
+
+    # there is no body that names the error
+    assert server.request("HEAD", "/denied/head").status_code == 403
+    assert line_of(server, "/denied/head")["error"] == "forbidden"
 
     # a page of nginx answers in place of the handler, whose error is logged
     assert server.get("/page").text == "a page"

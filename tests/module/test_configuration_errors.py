@@ -137,6 +137,29 @@ def test_signatures_that_cannot_be_served(configured, text, message):
     assert message in refused(configured(LOCATION, signature(text)))
 
 
+@pytest.mark.parametrize("other", ["proxy_pass http://127.0.0.1:1;", "empty_gif;"])
+@pytest.mark.parametrize(
+    "own", ["webtorch_handler app:f;", "webtorch_inference_protocol;", "webtorch_control;"]
+)
+def test_two_handlers_of_a_location(configured, own, other):
+    for directives in (f"{own} {other}", f"{other} {own}"):
+        status, output = configured(f"location = /f {{ {directives} }}", GOOD).check()
+        assert status == 1
+        assert "conflicts with another handler of" in output
+        assert "nginx.conf:" in output or "/f" in output
+
+
+def test_two_handlers_of_a_location_in_other_blocks(configured):
+    server = """
+    location = /a { webtorch_handler app:f; limit_except GET { proxy_pass http://127.0.0.1:1; } }
+    location = /b { proxy_pass http://127.0.0.1:1; if ($arg_x) { webtorch_handler app:f; } }
+    location = /c { webtorch_handler app:f; if ($arg_x) { proxy_pass http://127.0.0.1:1; } }
+    location /d { webtorch_handler app:f; location /d/e { proxy_pass http://127.0.0.1:1; } }
+    """
+    status, output = configured(server, GOOD).check()
+    assert status == 0, output
+
+
 def test_traceback_is_printed(configured):
     server = configured(LOCATION, "def helper(): return 1 / 0\nhelper()\n")
     _, output = server.check()

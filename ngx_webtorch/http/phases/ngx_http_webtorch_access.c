@@ -6,6 +6,7 @@
 
 #include "ngx_http_webtorch_access.h"
 #include "ngx_http_webtorch.h"
+#include "ngx_http_webtorch_body.h"
 #include "ngx_http_webtorch_feature_handler.h"
 #include "ngx_http_webtorch_phases_ctx.h"
 #include "ngx_http_webtorch_row.h"
@@ -326,8 +327,7 @@ ngx_http_webtorch_access_body(ngx_http_request_t *r)
         r->request_body_file_log_level = 0;
     }
 
-    rc = ngx_http_read_client_request_body(r,
-                                     ngx_http_webtorch_access_body_handler);
+    rc = ngx_http_webtorch_read_body(r, ngx_http_webtorch_access_body_handler);
 
     if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
         return rc;

@@ -49,7 +49,7 @@ ngx_http_webtorch_body_part(ngx_http_request_t *r, size_t limit,
         return NGX_OK;
     }
 
-    if (!ngx_http_webtorch_body_complete(r) || r->request_body_no_buffering) {
+    if (!ngx_http_webtorch_body_complete(r)) {
         return NGX_HTTP_WEBTORCH_BODY_MISSING;
     }
 

@@ -1,12 +1,15 @@
 
 #include "ngx_http_webtorch_stream_http.h"
+#include "ngx_http_webtorch_body.h"
 #include "ngx_http_webtorch_ctx.h"
+#include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_stream_head.h"
 #include "ngx_http_webtorch_stream_input.h"
 #include "ngx_http_webtorch_stream_output.h"
 #include "ngx_http_webtorch_stream_pump.h"
 
 
+static void ngx_http_webtorch_stream_http_read_handler(ngx_http_request_t *r);
 static void ngx_http_webtorch_stream_http_body_handler(ngx_http_request_t *r);
 static void ngx_http_webtorch_stream_http_start(ngx_http_webtorch_stream_t *st);
 
@@ -25,16 +28,36 @@ ngx_http_webtorch_stream_http(ngx_http_request_t *r,
         st->ping = ngx_http_webtorch_stream_add_ping;
     }
 
-    r->request_body_no_buffering = 1;
+    if (r->request_body) {
+        rc = ngx_http_webtorch_read_body(r,
+                                   ngx_http_webtorch_stream_http_read_handler);
 
-    rc = ngx_http_read_client_request_body(r,
+    } else {
+        r->request_body_no_buffering = 1;
+
+        rc = ngx_http_read_client_request_body(r,
                                    ngx_http_webtorch_stream_http_body_handler);
+    }
 
     if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
         return rc;
     }
 
     return NGX_DONE;
+}
+
+
+/* the body has been read before, for example for a mirror */
+
+static void
+ngx_http_webtorch_stream_http_read_handler(ngx_http_request_t *r)
+{
+    if (!ngx_http_webtorch_body_complete(r)) {
+        ngx_http_finalize_request(r, ngx_http_webtorch_incomplete_body(r));
+        return;
+    }
+
+    ngx_http_webtorch_stream_http_body_handler(r);
 }
 
 

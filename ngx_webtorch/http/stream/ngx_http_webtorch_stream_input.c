@@ -34,6 +34,12 @@ ngx_http_webtorch_stream_read(ngx_http_webtorch_stream_t *st)
     r = st->request;
     rb = r->request_body;
 
+    /* it was discarded, and the stream is the page of an error */
+
+    if (rb == NULL) {
+        return ngx_http_webtorch_stream_finish(st);
+    }
+
     for ( ;; ) {
 
         while (rb->bufs) {

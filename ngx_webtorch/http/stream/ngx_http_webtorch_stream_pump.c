@@ -364,7 +364,7 @@ ngx_http_webtorch_stream_next(ngx_http_webtorch_stream_t *st)
 
     if (st->websocket == NULL
         && !r->reading_body
-        && r->request_body->bufs == NULL
+        && (r->request_body == NULL || r->request_body->bufs == NULL)
         && r->read_event_handler == ngx_http_webtorch_stream_read_handler)
     {
         ngx_http_webtorch_watch_client(r);
