@@ -215,3 +215,5 @@ def test_error_page_that_is_a_stream(server):
                 assert client.line() == b'"a"', (path, n)
             client.finish()
             assert client.line() == b""
+    with request(server, "POST", "/again", "Content-Type: text/plain", *LENGTH, body=b"x") as s:
+        assert status(s) == 200
