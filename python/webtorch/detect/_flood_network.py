@@ -67,17 +67,16 @@ class Network:
         self._present.add(torch.cat([rows, luck.unsqueeze(1)], 1))
 
     def scores(self, rows: Tensor, luck: Tensor) -> Tensor:
-        """Return scores from 0 to 1, float32 `[batch]`; those above 0.5 are to be denied."""
+        """Return scores from 0 to 1, float32 `[batch]`; those of 0.5 and more are to be denied."""
         logits = self.network(rows @ self._map).flatten()
         return torch.sigmoid(torch.maximum(logits - self._line, logits + luck - self._shed_line))
 
-    def learn(self, now: float, least: float, most: float) -> None:
+    def learn(self, now: float, least: float) -> None:
         """Train the network, if it is time to, and set the thresholds.
 
         Args:
             now: Seconds of the clock.
             least: Share of the present that is to be denied.
-            most: Share of the present that may be denied.
 
         """
         present, luck = self._present.rows[:, :-1], self._present.rows[:, -1]
@@ -97,7 +96,7 @@ class Network:
             self._optimizer.step()
         with torch.no_grad():
             logits = self.network(present).flatten()
-            self._line = self._threshold(logits, numbers, most)
+            self._line = self._threshold(logits, numbers)
             lots = logits + luck
             self._shed_line = float(lots.quantile(1 - least)) if least else math.inf
             is_denied = (logits > self._line) | (lots > self._shed_line)
@@ -123,26 +122,28 @@ class Network:
         return rows[order], numbers[order]
 
     def _like(self, numbers: Tensor) -> Tensor:
-        """Return random people with these numbers of requests."""
+        """Return random people, half of them with these numbers of requests, half with any."""
         drawn = torch.rand(len(numbers), generator=self._generator)
-        return self._starts[numbers] + (drawn * self._counts[numbers]).long()
+        like = self._starts[numbers] + (drawn * self._counts[numbers]).long()
+        like[::2] = (drawn[::2] * len(self._people)).long()
+        return like
 
-    def _threshold(self, present: Tensor, numbers: Tensor, most: float) -> float:
+    def _threshold(self, present: Tensor, numbers: Tensor) -> float:
         """Return the logit above which requests are denied.
 
         It denies the share `blocked` of the sample, or a larger one if that denies so many more
-        current requests that it is worth it: then the sample has rows of the flood. The sample is
-        weighted by numbers of requests, of which it then has the same shares as the present.
+        current requests that it is worth it: then the sample has rows of the flood. That is so for
+        the sample as it is, and weighted by numbers of requests, with the present's shares of them.
         """
         people = self.network(self._people).flatten()
         weights = torch.bincount(numbers, minlength=SEVERAL + 1) / self._counts
         weights = weights[self._numbers]
         parts = torch.tensor([self._blocked, *(each for each in _PARTS if each > self._blocked)])
         lines = _quantiles(people, weights, 1 - parts) + _MARGIN
-        lines = lines + _MARGIN_ROWS / len(people)
+        lines = torch.maximum(lines, people.quantile(1 - parts) + _MARGIN)
+        lines = lines + _MARGIN_ROWS / (len(people) / 2)  # each is there twice
         denied = (present.unsqueeze(1) > lines).float().mean(0)
-        line = float(lines[(denied - _WORTH * parts).argmax()])
-        return max(line, float(present.quantile(1 - most))) if most < 1 else line
+        return float(lines[(denied - _WORTH * parts).argmax()])
 
 
 def _map_of(people: Tensor, has_tempo: bool) -> Tensor:

@@ -48,3 +48,8 @@ def requests_of(rows: Tensor) -> Tensor:
 def is_counted(client: Tensor) -> Tensor:
     """Return which rows of the feature `client` are of requests that have a key."""
     return client[:, _REQUESTS] > 0
+
+
+def ages_of(client: Tensor) -> Tensor:
+    """Return the seconds since each client's first request."""
+    return client[:, _AGE].expm1()

@@ -3,10 +3,11 @@
 import math
 
 _STEP = 0.5  # seconds, at least
-_ANSWERS = 384  # after a step, until the site's averages have followed it: they are over 256
+_ANSWERS = 256  # after a step, until the site's averages have followed it: they are over 256
 _LONGEST = 5.0  # seconds that a step waits for these
 _MORE, _LESS = 0.1, 0.02  # of the share, in a step
 _LATER_MORE = 0.05  # once the site has been well
+_LEARNED = 0.1  # of the share, that is denied by evidence more: it is a step, too
 _PATIENCE = 1.0  # seconds in which the evidence against clients may do alone
 
 
@@ -29,11 +30,15 @@ class Shedding:
         self._answers = 0
         self._well_at = now
         self._suffered = False
+        self._denied = 0.0
 
     def count(self, answers: int, now: float, suffers: bool) -> None:
         """Count requests that are not denied, and whether the site suffers."""
         self._answers += answers
-        self._suffered |= suffers and self._is_settled(now)
+        if self._answers >= _ANSWERS or now >= self._settled_at:
+            self._suffered |= suffers
+        else:
+            self._next = now + _STEP
 
     def adapt(self, now: float, denied: float, failing: float, most: float) -> None:
         """Adapt the share, if it is time to.
@@ -46,7 +51,11 @@ class Shedding:
 
         """
         self.share = min(self.share, most)
-        if now < self._next or not self._is_settled(now):
+        if denied > max(self._denied, self.share) + _LEARNED:
+            self._denied = denied
+            self._settle(now)
+            self._next = now + _STEP
+        if now < self._next:
             return
         if not self._suffered:
             self._well_at = now
@@ -58,9 +67,10 @@ class Shedding:
         else:
             more = max(self._more, failing * (1 - denied))
             self.share = min(max(self.share, denied) + more, most)
-            self._answers, self._settled_at = 0, now + _LONGEST
+            self._settle(now)
         self._next, self._suffered = now + _STEP, False
 
-    def _is_settled(self, now: float) -> bool:
-        """Return whether the site's averages have followed the last step."""
-        return self._answers >= _ANSWERS or now >= self._settled_at
+    def _settle(self, now: float) -> None:
+        """Wait until the site's averages have followed a step."""
+        self._answers, self._settled_at = 0, now + _LONGEST
+        self._suffered = False

@@ -10,14 +10,14 @@ from webtorch.detect._flood_calm import Calm
 from webtorch.detect._flood_clients import SLOTS, Slots
 from webtorch.detect._flood_load import Load
 from webtorch.detect._flood_network import Network
-from webtorch.detect._flood_rows import RATES, describe, is_counted
+from webtorch.detect._flood_rows import RATES, ages_of, describe, is_counted
 from webtorch.detect._flood_shed import Shedding
 
 _BURST = 10.0  # seconds of the usual rate that steady clients may send at once
 _AFTER_SUFFERING = 300.0  # seconds that requests are denied after the site has suffered
 _COMMON = 0.95  # share of the sample whose rates any known client may have
 _FEW = 256  # rows of the sample that are used at least, even if the surge may have begun
-_MOST = 1.5  # requests that may be denied, as a multiple of those above the usual rate
+_NOTICED = 0.5  # seconds that a sudden surge may have lasted when it is noticed
 _UNKNOWN = 256  # requests by which the share of those of unknown clients is known
 
 
@@ -71,7 +71,8 @@ class Surge:
         self._network = Network(
             people, settings.size, settings.blocked, seen >= settings.tempo_after, generator
         )
-        self._shed, self._luck = Shedding(now), Slots()
+        self._began = min(self._onset, now - _NOTICED)
+        self._shed, self._slots = Shedding(now), Slots()
         self._suffered = -math.inf
         self._room = self._room_at = 0.0  # requests of steady clients; and when they were these
         self._unknown = 1.0  # share of requests that are judged
@@ -84,18 +85,24 @@ class Surge:
         self._load.is_borne = not is_denied
         described = describe(client)
         spared = self._spared(described, is_counted(client), key, now)
-        luck = torch.zeros(len(client)) if key is None else self._luck.of(key.flatten()) / SLOTS
+        luck = self._luck_of(client, key, now)
         self._network.add(described[~spared], luck[~spared])
-        excess = self._excess()
         if site.failing is not None:
-            self._shed.adapt(now, self._network.denied, site.failing, min(1.0, excess))
+            self._shed.adapt(now, self._network.denied, site.failing, self._excess())
         with torch.inference_mode(False), torch.enable_grad():
-            self._network.learn(now, self._shed.share, min(1.0, _MOST * excess))
+            self._network.learn(now, self._shed.share)
         if not is_denied:
             return client.new_zeros(len(client))
         scores = self._network.scores(described, luck).masked_fill(spared, 0)
         self._shed.count(int((scores < 0.5).sum()), now, site.suffers)
         return scores
+
+    def _luck_of(self, client: Tensor, key: Tensor | None, now: float) -> Tensor:
+        """Return the lot of each row's client: 0 to 1, or one less if it came before the surge."""
+        is_earlier = (now - ages_of(client) <= self._began).float()
+        if key is None:
+            return -is_earlier
+        return self._slots.of(key.flatten()) / SLOTS - is_earlier
 
     def _spared(self, described: Tensor, counted: Tensor, key: Tensor | None, now: float) -> Tensor:
         """Return which rows are not to be judged.
@@ -117,6 +124,6 @@ class Surge:
         return steady | ~counted
 
     def _excess(self) -> float:
-        """Return requests above the usual rate as a multiple of those that are judged."""
+        """Return the share of judged requests that is above the usual rate."""
         rate = self._load.rate
-        return max(0.0, rate - self._load.usual) / max(rate * self._unknown, 1e-6)
+        return min(1.0, max(0.0, rate - self._load.usual) / max(rate * self._unknown, 1e-6))
