@@ -14,6 +14,7 @@ PEOPLE, PAGES, ASSETS = 200, 60, 80
 WORKERS, QUEUE = 16, 400  # of the site
 PAGE, ASSET = 0.04, 0.005  # seconds that it takes on average
 VISIT = 12  # pages that a person reads on average before another one comes
+NEWS = "/news/1"  # a page that is new to the site
 AGENTS = [
     f"Mozilla/5.0 (X11; Linux x86_64; rv:{version}.0) Gecko/20100101 Firefox/{version}.0"
     for version in (115, 121, 128)
@@ -141,7 +142,7 @@ class Attack:
         count: Attackers.
         rate: Requests per second of each, or pages per second with assets.
         profile: "fixed", one page with a random query; "mimic", pages as people; "assets", pages
-            with their assets.
+            with their assets; "news", the page that a crowd comes for.
         behaves: Whether they read as people before the flood, from the beginning.
         prefix: The first two numbers of their addresses.
         first: The least last number of an address; those of people are 1 to 100.
@@ -185,6 +186,8 @@ class Attack:
                 yield Send(f"/p/search?q={rng.getrandbits(40):x}")
             elif self.profile == "mimic":
                 yield Send(f"/p/{page}")
+            elif self.profile == "news":
+                yield Send(NEWS)
             else:
                 yield from read_page(rng, f"/p/{page}", page)
             now = yield Wait(0)
@@ -200,7 +203,7 @@ def crowd(times: Times, rng: random.Random, count: int) -> list[Client]:
             person_of(
                 f"127.3.{number // 250}.{number % 250 + 1}",
                 lambda each, at=at: join(  # type: ignore[misc]
-                    wait(at), read(each, times.end, 1 + each.expovariate(1 / VISIT), "/news/1")
+                    wait(at), read(each, times.end, 1 + each.expovariate(1 / VISIT), NEWS)
                 ),
             )
         )
@@ -278,4 +281,11 @@ SCENARIOS = {
     "nat": Scenario("500 people behind one address, no flood", nat=500),
     "nat-flood": Scenario("500 people behind one address, mimic", Attack(), nat=500),
     "crowd-flood": Scenario("500 people more, and mimic", Attack(), crowd=500),
+    "crowd-assets": Scenario(
+        "500 people more, and assets", Attack(profile="assets", rate=1 / 1.8), crowd=500
+    ),
+    "crowd-page": Scenario(
+        "500 people more, and a flood to their page", Attack(profile="news"), crowd=500
+    ),
+    "crowd-large": Scenario("5000 people more, twice what the site bears", crowd=5000),
 }

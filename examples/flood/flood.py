@@ -15,5 +15,5 @@ def score(
     key: Int64[Tensor, "batch 1"],
     site: Float32[Tensor, "batch 8"],
 ) -> Float32[Tensor, "batch 1"]:
-    """Score each request; requests of a flood score above 0.5."""
+    """Score each request; requests of a flood score 0.5 and more."""
     return detector(client, key, site)

@@ -30,7 +30,7 @@
 
 
 static int ngx_webtorch_is_asset(const char *extension, size_t len);
-static void ngx_webtorch_site_time(ngx_webtorch_site_t *site,
+static void ngx_webtorch_site_health(ngx_webtorch_site_t *site,
     const ngx_webtorch_outcome_t *outcome);
 static void ngx_webtorch_average(float *average, float value, double weight);
 static double ngx_webtorch_weight(uint64_t n, uint32_t max);
@@ -242,25 +242,25 @@ ngx_webtorch_site_finish(ngx_webtorch_site_t *site,
 
     ngx_webtorch_average(&site->errors,
                          outcome->status >= 400 && !outcome->denied, weight);
-    ngx_webtorch_average(&site->failures,
-                         outcome->status >= 500 && !outcome->denied, weight);
     ngx_webtorch_average(&site->denied, outcome->denied, weight);
 
-    ngx_webtorch_site_time(site, outcome);
+    ngx_webtorch_site_health(site, outcome);
 }
 
 
 /*
- * How long the site takes.  If upstreams answer, then what nginx answers itself
- * says nothing of that, nor do slow readers and tunnels: it is the time of
- * headers.  A client that leaves early could make a site look fast.
+ * How long the site takes, and how often it fails.  If upstreams answer, then
+ * what nginx answers itself says nothing of that, nor do slow readers and
+ * tunnels: it is the time of headers.  A client that leaves early could make a
+ * site look fast.
  */
 
 static void
-ngx_webtorch_site_time(ngx_webtorch_site_t *site,
+ngx_webtorch_site_health(ngx_webtorch_site_t *site,
     const ngx_webtorch_outcome_t *outcome)
 {
-    float  elapsed;
+    float   elapsed;
+    double  weight;
 
     site->upstream |= outcome->upstream;
 
@@ -276,11 +276,12 @@ ngx_webtorch_site_time(ngx_webtorch_site_t *site,
         return;
     }
 
-    site->timed++;
+    site->served++;
 
-    ngx_webtorch_average(&site->time, elapsed,
-                         ngx_webtorch_weight(site->timed,
-                                             NGX_WEBTORCH_SITE_SHARES));
+    weight = ngx_webtorch_weight(site->served, NGX_WEBTORCH_SITE_SHARES);
+
+    ngx_webtorch_average(&site->time, elapsed, weight);
+    ngx_webtorch_average(&site->failures, outcome->status >= 500, weight);
 }
 
 

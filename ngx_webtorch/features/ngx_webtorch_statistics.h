@@ -62,7 +62,7 @@ typedef struct {
     float                news;
     float                errors;
     float                failures;
-    uint64_t             timed;           /* answers that time is of */
+    uint64_t             served;          /* answers of the site itself */
     float                time;
     float                denied;
     unsigned             upstream:1;      /* answers come from upstreams */

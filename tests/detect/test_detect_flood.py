@@ -10,7 +10,7 @@ from webtorch.detect import FloodDetector
 
 torch.set_num_threads(1)  # as in a worker; small tensors
 
-PAGE, ASSET, API = 3, 9, 12  # kinds of targets
+PAGE, ASSET, API, NEWS = 3, 9, 12, 5  # kinds of targets
 
 
 class Site:
@@ -35,19 +35,27 @@ class Site:
 
     def person(self, number):
         """Make a row of a reader of pages, with their assets."""
+        return self.reader(number, PAGE, ASSET)
+
+    def reader(self, number, page, asset):
+        """Make a row of a reader of pages and assets of these kinds."""
         requests = 1 + number % 9
-        page = 1 / requests if requests < 5 else 0.2
-        return self.client(requests, {PAGE: page, ASSET: 1 - page})
+        share = 1 / requests if requests < 5 else 0.2
+        return self.client(requests, {page: share, asset: 1 - share})
+
+    def newcomer(self, number):
+        """Make a row of a person who came for a page of another kind."""
+        return self.reader(number, NEWS, ASSET)
 
     def attacker(self, number, kind=PAGE):
         """Make a row of a client that requests one kind only."""
         return self.client(2 + number % 9, {kind: 1.0})
 
-    def step(self, people, attackers=0, row=None, key=None):
+    def step(self, people, attackers=0, row=None, key=None, person=None):
         """Let a tenth of a second go by, with so many requests; return their scores."""
         self.steps += 1
         self.now += 0.1
-        rows = [self.person(self.steps * 7 + number) for number in range(people)]
+        rows = [(person or self.person)(self.steps * 7 + number) for number in range(people)]
         rows += [(row or self.attacker)(self.steps * 5 + number) for number in range(attackers)]
         count = len(rows)
         keys = torch.arange(count) + 1000 * (self.steps % 50)
@@ -55,6 +63,7 @@ class Site:
         site = None
         if self.milliseconds is not None:
             site = torch.zeros(count, 8)
+            site[:, 0] = math.log(1 + 10 * count)
             site[:, 6] = math.log(1 + self.milliseconds) + 1e-5 * self.steps
         scores = self.detector(torch.tensor(rows), keys.unsqueeze(1), site)
         assert scores.shape == (count, 1)
@@ -98,11 +107,11 @@ def test_more_people_are_not_denied(site):
 
 
 def test_flood_is_not_learned_as_normal(site):
-    sample = site.detector._people.rows.clone()
+    sample = site.detector._calm.people.rows.clone()
     usual = site.detector.usual_rate
     site.run(40, 10, 60)
     assert site.detector.usual_rate == usual
-    assert torch.equal(site.detector._people.rows, sample)
+    assert torch.equal(site.detector._calm.people.rows, sample)
     people, attackers = site.run(5, 10, 60)
     assert people <= 0.01
     assert attackers > 0.95
@@ -120,7 +129,7 @@ def test_few_clients_cannot_fill_the_sample():
     site = Site(per_client=20, period=1e6)
     # below what counts as a surge: 3 of 13 requests are one client's, from the start
     site.run(60, 10, 3, key=7)
-    rows = site.detector._people.rows
+    rows = site.detector._calm.people.rows
     assert len(rows) > 1000
     poisoned = (rows[:, 6 + PAGE] > 0.9) & (rows[:, 0] > math.log(2.5))
     assert 0 < poisoned.sum() <= 20
@@ -141,7 +150,7 @@ def test_earlier_samples_outweigh_minutes_of_poison():
     site = Site(size=500, memory=100_000)
     site.run(120, 10)
     site.run(12, 10, 3)  # below a surge; 360 rows among 13 thousand
-    rows = site.detector._people.rows
+    rows = site.detector._calm.people.rows
     poisoned = (rows[:, 6 + PAGE] > 0.9) & (rows[:, 0] > math.log(2.5))
     assert 0 < poisoned.sum() < 0.05 * len(rows)
 
@@ -182,6 +191,125 @@ def test_slow_site_at_the_usual_rate_denies_nothing():
     site = well_site()
     site.milliseconds = 2000
     assert site.run(60, 10) == (0, 0)
+
+
+def test_people_who_come_for_something_new_in_a_flood_are_allowed(site):
+    def person(number):
+        return site.newcomer(number) if number % 3 else site.person(number)
+
+    site.run(1.5, 30, 60, person=person)
+    people, attackers = site.run(5, 30, 60, person=person)
+    assert people <= 0.01
+    assert attackers > 0.95
+
+
+def test_flood_of_something_new_is_denied(site):
+    """What is new excuses nothing else: people load assets with it."""
+    site.run(1.5, 30, 60, person=site.newcomer, row=lambda number: site.attacker(number, NEWS))
+    people, attackers = site.run(
+        5, 30, 60, person=site.newcomer, row=lambda number: site.attacker(number, NEWS)
+    )
+    assert people <= 0.01
+    assert attackers > 0.95
+
+
+def test_new_content_on_a_slow_site_is_not_denied():
+    """Assets have another directory after a release, and caches are cold."""
+    site = well_site()
+    release = {"person": lambda number: site.reader(number, PAGE, API)}
+    site.milliseconds = 400
+    assert site.run(20, 10, **release) == (0, 0)
+    denied, _ = site.run(20, 13, **release)
+    assert site.detector.surging
+    assert denied < 0.3 / 1.3
+    site.milliseconds = 20
+    site.run(10, 13, **release)
+    assert site.run(10, 13, **release)[0] <= 0.02
+
+
+def calls(site, number):
+    """Make a row of a client that calls an API."""
+    return site.client(6, {API: 1.0})
+
+
+def test_known_clients_are_spared_and_new_ones_are_not():
+    site = well_site()
+    for _ in range(100):
+        site.step(10, 1, row=lambda number: calls(site, number), key=7)
+    site.milliseconds = 400
+    flood = {"row": lambda number: calls(site, number)}
+    site.run(3, 10, 60, **flood)
+    assert site.run(5, 10, 60, **flood)[1] > 0.95
+    assert not any((site.step(10, 1, key=7, **flood)[1] > 0.5).any() for _ in range(20))
+
+
+def test_known_clients_may_send_no_surge():
+    site = well_site()
+    flood = {"row": lambda number: calls(site, number), "key": torch.arange(60)}
+    for each in range(60):
+        site.step(10, 1, row=flood["row"], key=each)
+    site.run(10, 10)
+    site.milliseconds = 400
+    site.run(20, 10, 60, **flood)
+    assert site.run(5, 10, 60, **flood)[1] > 0.7
+
+
+def test_clients_are_known_after_some_requests():
+    site = well_site()
+    first = {"row": lambda number: site.client(1, {API: 1.0}), "key": 7}
+    for _ in range(20):
+        site.step(10, 1, **first)
+    site.milliseconds = 400
+    site.run(3, 10, 60, row=lambda number: calls(site, number))
+    denied = [
+        (site.step(10, 1, row=lambda number: calls(site, number), key=7)[1] > 0.5).any()
+        for _ in range(20)
+    ]
+    assert sum(denied) > 10
+
+
+def test_flood_of_a_second_kind_after_a_calm_minute_is_denied():
+    site = well_site()
+    for kind in (PAGE, API):
+        site.milliseconds = 400
+        flood = {"row": lambda number, kind=kind: site.attacker(number, kind)}
+        site.run(3, 10, 60, **flood)
+        people, attackers = site.run(5, 10, 60, **flood)
+        assert people <= 0.01
+        assert attackers > 0.95
+        site.milliseconds = 20
+        site.run(90, 10)
+        assert not site.detector.surging
+
+
+def test_more_than_a_site_bears_is_denied_client_by_client():
+    """Nothing distinguishes these clients, and the site suffers until half are denied."""
+    site = well_site()
+    denied, of = torch.zeros(60), torch.zeros(60)
+    share = 0.0
+    for turn in range(400):
+        site.milliseconds = 400 if share < 0.5 else 20
+        chosen = torch.arange(60)
+        _, scores = site.step(0, 60, row=site.person, key=chosen)
+        is_denied = (scores > 0.5).flatten()
+        share += 0.1 * (float(is_denied.float().mean()) - share)
+        if turn >= 300:
+            denied += is_denied
+            of += 1
+    shares = denied / of
+    assert 0.35 < shares.mean() < 0.75
+    assert (shares < 0.2).sum() + (shares > 0.8).sum() > 40
+
+
+def test_requests_without_a_key_are_not_judged_and_say_nothing(site):
+    empty = torch.zeros(10, 31), torch.zeros(10, 1, dtype=torch.int64), torch.zeros(10, 8)
+    for _ in range(20):
+        site.now += 0.1
+        assert not site.detector(*empty).any()
+    assert (site.detector._calm.people.rows[:, 0] > 0).all()
+    site.run(1.5, 10, 60)
+    assert site.run(3, 10, 60)[1] > 0.95
+    assert not site.detector(*empty).any()
 
 
 def test_empty_batches_have_no_scores(site):

@@ -6,7 +6,7 @@ import random
 import pytest
 import torch
 
-from webtorch.detect._flood_clients import Known, People
+from webtorch.detect._flood_clients import SLOTS, Known, People, Slots
 from webtorch.detect._flood_load import Health, Load, health_of
 
 SLOW, FAST = 0.8, 1.5  # requests per second of a person
@@ -35,7 +35,6 @@ def known():
         (7, (FAST, SLOW), (0.1, 0.9), False),
         (9, (420.0, 390.0), (0.85, 0.15), True),
         (8, (FAST, SLOW), (0.8, 0.2), False),
-        (7 + (1 << 14), (FAST, SLOW), (0.8, 0.2), False),  # the slot of another client
     ],
 )
 def test_known_clients_are_steady_if_they_do_as_before(known, key, rates, shares, steady):
@@ -51,13 +50,53 @@ def test_known_clients_came_before_the_surge(known):
     assert known.steady(torch.tensor([[7]]), rates, shares, 100.0, COMMON)
 
 
-def test_known_client_keeps_its_slot_until_it_is_gone(known):
-    key, rates = torch.tensor([[7 + (1 << 14)]]), torch.tensor([[9.0, 9.0]])
-    shares = torch.tensor([[0.5, 0.5]])
-    known.learn(key, rates, shares, 200.0)
-    assert not known.steady(key, rates, shares, math.inf, COMMON)
-    known.learn(key, rates, shares, 1000.0)
-    assert known.steady(key, rates, shares, math.inf, COMMON)
+def test_known_clients_keep_their_slots_until_they_are_gone(known):
+    keys = 100 + torch.arange(4 * SLOTS).unsqueeze(1)
+    rates, shares = torch.tensor([[FAST, SLOW]]), torch.tensor([[0.8, 0.2]])
+
+    def learn_all(now):
+        known.learn(keys, rates.expand(len(keys), 2), shares.expand(len(keys), 2), now)
+        others = known.steady(keys, rates, shares, math.inf, COMMON)
+        return int(others.sum()), bool(
+            known.steady(torch.tensor([[7]]), rates, shares, 150, COMMON)
+        )
+
+    others, is_kept = learn_all(200.0)
+    assert 0.9 * SLOTS < others < SLOTS and is_kept
+    assert known.steady(torch.tensor([[9]]), rates, shares, math.inf, COMMON)
+    known.learn(torch.tensor([[9]]), rates, shares, 500.0)
+    _, is_kept = learn_all(1000.0)
+    assert not is_kept
+    assert known.steady(torch.tensor([[9]]), rates, shares, 150.0, COMMON)
+
+
+def test_half_as_many_clients_as_slots_are_all_known():
+    known = Known(2)
+    rates, shares = torch.tensor([[FAST, SLOW]]), torch.tensor([[0.8, 0.2]])
+    for second in range(16):
+        keys = 64 * torch.arange(SLOTS // 32).unsqueeze(1) + second
+        known.learn(keys, rates.expand(len(keys), 2), shares.expand(len(keys), 2), float(second))
+    found = known.steady(64 * torch.arange(SLOTS // 32), rates, shares, math.inf, COMMON)
+    assert found.float().mean() > 0.95
+
+
+def test_known_clients_highest_rates_are_those_of_a_batch():
+    known = Known(2)
+    key = torch.tensor([[7], [7], [7]])
+    rates = torch.tensor([[1.0, 1.0], [9.0, 9.0], [1.0, 1.0]])
+    shares = torch.tensor([[0.8, 0.2]])
+    known.learn(key, rates, shares.expand(3, 2), 0.0)
+    fast = torch.tensor([[9.0, 9.0]])
+    assert known.steady(key[:1], fast, shares, math.inf, COMMON)
+
+
+def test_slots_depend_on_a_salt():
+    keys = torch.arange(1000) << 40
+    first, second = Slots().of(keys), Slots().of(keys)
+    assert (first != second).any()
+    for each in (first, second):
+        assert int(each.min()) >= 0 and int(each.max()) < SLOTS
+        assert len(each.unique()) > 900
 
 
 def test_people_before_a_surge():
@@ -67,6 +106,17 @@ def test_people_before_a_surge():
     assert people.before(9.0, 5, 100).flatten().sort().values.tolist() == list(range(10))
     assert people.before(1.0, 5, 100).flatten().sort().values.tolist() == list(range(5))
     assert len(people.before(math.inf, 5, 20)) == 20
+
+
+def test_people_rows_of_a_client_in_a_period():
+    people = People(1, 100, 1000, 30, 60.0, torch.Generator().manual_seed(0))
+    for second in range(4):
+        keys = torch.tensor([[7]] * 20 + [[8]])
+        people.add(torch.zeros(21, 1) + keys, keys, float(second))
+    assert (people.rows == 7).sum() == 30
+    assert (people.rows == 8).sum() == 4
+    people.add(torch.full((5, 1), 7.0), torch.tensor([[7]] * 5), 60.0)
+    assert (people.rows == 7).sum() == 35
 
 
 def load_after(seconds, rate):
@@ -87,6 +137,21 @@ def test_load_onset_of_a_sudden_surge():
     load = load_after(310, lambda second: 150 if second < 300 else 900)
     assert load.surging
     assert 280 <= load.onset() <= 300
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_load_onset_of_a_sudden_surge_after_bursts(seed):
+    """Few clients load many things at once, so the rate of ten seconds varies by a fifth."""
+    chance = random.Random(seed)
+    pages = [sum(chance.random() < 0.05 for _ in range(8)) for _ in range(3000)]
+
+    def rate(second):
+        tenth = round(second * 10)
+        return 7 * sum(pages[max(0, tenth - 9) : tenth + 1]) if second < 300 else 900
+
+    load = load_after(310, rate)
+    assert load.surging
+    assert 230 <= load.onset() <= 300
 
 
 def test_load_onset_is_unknown_at_first():
@@ -158,6 +223,7 @@ def suffers_by(health, row):
 
 def site_row(milliseconds, failures=0.0):
     row = torch.zeros(1, 8)
+    row[0, 0] = math.log(1 + 10)
     row[0, 5], row[0, 6] = failures, math.log(1 + milliseconds)
     return row
 
@@ -200,13 +266,11 @@ def test_health_is_not_learned_while_the_site_suffers():
     assert suffers_by(health, site_row(300))
 
 
-def test_health_of_rows_that_are_no_numbers():
-    health = Health()
-    for tenth in range(600):
-        health.learn(health_of(site_row(20)), 1, tenth / 10, False)
-    health.suffers(health_of(site_row(math.nan)))
-    health.learn(health_of(site_row(math.nan)), 1, 60.0, False)
-    assert suffers_by(health, site_row(300))
+@pytest.mark.parametrize("row", [torch.zeros(1, 8), site_row(math.nan)])
+def test_health_is_that_of_the_last_row_with_values(row):
+    """A request without a key has none, and a caller's row may have any."""
+    assert health_of(row) is None
+    assert health_of(torch.cat([site_row(20), row])) == health_of(site_row(20))
 
 
 def test_health_of_a_fast_site_may_change():

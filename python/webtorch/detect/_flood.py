@@ -6,48 +6,11 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
 
-from webtorch.detect._flood_clients import Known, People, Present
+from webtorch.detect._flood_calm import Calm
 from webtorch.detect._flood_load import Health, Load, health_of
-
-CLIENT_COLUMNS = 31
-"""Columns of the feature `client`."""
-
-_REQUESTS, _AGE, _FAST, _SLOW, _ERRORS, _FAILURES = 0, 1, 2, 3, 11, 12
-_COLUMNS = torch.tensor([_REQUESTS, _ERRORS, 9, 10, *range(13, CLIENT_COLUMNS), _FAST, _SLOW, 5, 6])
-_SHARES = slice(2, 2 + 20)  # of described columns
-_RATES = slice(-4, -2)
-_TEMPO = torch.zeros(len(_COLUMNS))
-_TEMPO[-4] = _TEMPO[-2:] = 1  # rate_fast, gap_mean, gap_deviation
-_SEVERAL = math.log(1 + 6)  # log of 6 requests; above it the number does not count
-
-_TICK, _LATER_TICK = 0.1, 0.3  # seconds between two lessons in a surge, in the first and later ones
-_FIRST = 100  # lessons
-_LESSON = 256  # rows of each kind in a step
-_MARGIN = 0.3  # distance of the threshold above the logits of the people
-_MARGIN_ROWS = 300.0  # added to it, divided by the rows of the sample: few rows say less
-_PARTS = (0.01, 0.02, 0.04, 0.07)  # shares of the sample that may be denied if that is worth it
-_WORTH = 15.0  # share of current requests to be denied / share of the sample that it costs
-_BURST = 10.0  # seconds of the usual rate that steady clients may send at once
-_AFTER_SUFFERING = 300.0  # seconds that requests are denied after the site has suffered
-_COMMON = 0.95  # share of the sample whose rates any known client may have
-_FEW = 256  # rows of the sample that are used at least, even if the surge may have begun
-
-
-def _describe(client: Tensor) -> Tensor:
-    """Return the columns that describe the kind of a client, float32 `[batch, 26]`.
-
-    The age of a client is not among them, and failures are subtracted from errors: they are the
-    site's, and in a flood all clients have them. The slow rate is that over the client's age and
-    ten seconds, so that it is about the same for those who have just come and for those who stay.
-    """
-    described = client.index_select(1, _COLUMNS)
-    described[:, 0].clamp_(max=_SEVERAL)
-    described[:, 1] -= client[:, _FAILURES]
-    age = client[:, _AGE].expm1() + 10
-    described[:, -3] = (client[:, _SLOW].expm1() / -(-age / 60).expm1()).log1p()
-    return described
+from webtorch.detect._flood_rows import CLIENT_COLUMNS as CLIENT_COLUMNS
+from webtorch.detect._flood_surge import Settings, State, Surge
 
 
 class FloodDetector(nn.Module):
@@ -67,16 +30,20 @@ class FloodDetector(nn.Module):
     requests come than usual, a small network learns to distinguish the current requests from that
     sample. It cannot distinguish the people among them, who are as before, so its score is high for
     the clients that the surge consists of. All but the share `blocked` of the sample score below
-    0.5. Without a surge scores are 0.
+    0.5. Without a surge scores are 0. People who come for something new are not distinguished by
+    that, but by what they do besides.
 
-    With `site` they are 0, too, until the site suffers in this surge: until it answers four times
+    With `site` scores are 0, too, until the site suffers in this surge: until it answers four times
     later than usual, or fails for a tenth of the requests more; and from five minutes after it has
-    last suffered. So a crowd that the site can serve is served, and a
-    flood that does not matter.
+    last suffered. So a crowd that the site can serve is served, and a flood that does not matter.
+    If it suffers although what is distinguished is denied, more scores are high, until it is well:
+    those of the clients that are most like the surge, and of alike ones by lot. That is at most
+    what is above the usual rate.
 
     With `key` clients are known that were there before the surge. As long as one requests what it
     did then, and not much faster, it is steady: it scores 0, and the network does not learn from
-    it. All steady clients together may send what is not yet a surge.
+    it. All steady clients together may send what is not yet a surge. Requests without a key, of
+    which the rows are zeros, score 0.
 
     A flood must not teach it that floods are normal. The sample
 
@@ -93,7 +60,7 @@ class FloodDetector(nn.Module):
     Each worker has a detector of its own, which learns from the worker's requests.
 
     Args:
-        blocked: Share of the sample that may score above 0.5 in a surge; by default 0.003.
+        blocked: Share of the sample that may score 0.5 and more in a surge; by default 0.003.
         surge: Rate of a surge as a multiple of the usual rate; by default 1.4. For a site that
             suffers it is 1.1.
         warm_up: Seconds in which any rate is usual; by default 6.
@@ -126,18 +93,13 @@ class FloodDetector(nn.Module):
     ) -> None:
         super().__init__()
         self._generator = torch.Generator().manual_seed(0)
-        self._people = People(len(_COLUMNS), 4 * size, memory, per_client, period, self._generator)
-        self._present = Present(len(_COLUMNS), size)
-        self._known = Known(_SHARES.stop - _SHARES.start)
+        self._calm = Calm(4 * size, memory, per_client, period, self._generator)
         self._health = Health()
         self._load = Load(surge, warm_up, growth)
-        self._blocked, self._tempo_after, self._clock = blocked, tempo_after, clock
-        self._size, self._surge = size, surge
-        self._suffered = -math.inf  # when the site suffered last in this surge
-        self._room = self._room_at = 0.0  # requests of steady clients; and when they were these
-        self._next_lesson = self._now = -math.inf
-        self._used_columns = 1 - _TEMPO
-        self._begin_surge()
+        self._settings = Settings(blocked, surge, tempo_after, size)
+        self._clock = clock
+        self._now = -math.inf
+        self._surge: Surge | None = None
 
     @property
     def surging(self) -> bool:
@@ -161,113 +123,27 @@ class FloodDetector(nn.Module):
             site: The feature `site`, float32 `[batch, 8]`; without it all surges count as floods.
 
         Returns:
-            Scores from 0 to 1, float32 `[batch, 1]`; requests above 0.5 are to be denied.
+            Scores from 0 to 1, float32 `[batch, 1]`; requests of 0.5 and more are to be denied.
 
         """
-        if not len(client):
+        count = client.shape[0]
+        if not count:
             return client.new_zeros(0, 1)
-        described = _describe(client)
         # no clock that went back, which would make rates of nothing
         now = self._now = max(self._clock(), self._now)
-        before = self._load.surging
         health = None if site is None else health_of(site)
         suffers = health is not None and self._health.suffers(health)
-        surging = self._load.count(client.shape[0], now, suffers)
+        surging = self._load.count(count, now, suffers)
         if health is not None:
-            self._health.learn(health, client.shape[0], now, surging)
+            self._health.learn(health, count, now, surging)
         if not surging:
-            self._learn_calm(described, key, now)
-            return client.new_zeros(client.shape[0], 1)
+            self._surge = None
+            self._calm.add(client, key, now)
+            return client.new_zeros(count, 1)
 
-        if not before:
-            self._begin_surge()
-        if suffers or site is None:
-            self._suffered = now
-        is_denied = now - self._suffered <= _AFTER_SUFFERING
-        self._load.is_borne = not is_denied
-        steady = self._steady(described, key, now)
-        self._present.add(described[~steady])
-        if now >= self._next_lesson and len(self._present.rows) >= 64 and len(self._calm_rows):
-            self._next_lesson = now + (_TICK if self._lessons < _FIRST else _LATER_TICK)
-            with torch.inference_mode(False), torch.enable_grad():
-                self._learn()
-        if not is_denied:
-            return client.new_zeros(client.shape[0], 1)
-        scores = torch.sigmoid(self.network(described * self._used_columns) - self._threshold)
-        return scores.masked_fill(steady.unsqueeze(1), 0)
-
-    def _learn_calm(self, described: Tensor, key: Tensor | None, now: float) -> None:
-        """Learn what people are like without a surge."""
-        self._people.add(described, key, now)
-        if key is not None:
-            self._known.learn(key, described[:, _RATES].expm1(), described[:, _SHARES], now)
-
-    def _steady(self, described: Tensor, key: Tensor | None, now: float) -> Tensor:
-        """Return which rows are of known clients that do as before.
-
-        All of them together may send what is not yet a surge.
-        """
-        none = torch.zeros(described.shape[0], dtype=torch.bool)
-        rate = self._surge * self._load.usual
-        self._room = min(self._room + (now - self._room_at) * rate, _BURST * rate)
-        self._room_at = now
-        if key is None:
-            return none
-        rates = described[:, _RATES].expm1()
-        steady = self._known.steady(key, rates, described[:, _SHARES], self._onset, self._common)
-        steady &= steady.cumsum(0) <= self._room
-        self._room -= float(steady.sum())
-        return steady
-
-    def _begin_surge(self) -> None:
-        """Start with an untrained network: a surge differs from the last one."""
-        self._present.clear()
-        self._suffered = -math.inf
-        self._room = self._room_at = 0.0
-        self._onset: float = self._load.onset()
-        self._calm_rows: Tensor = self._people.before(self._onset, _FEW, self._size)
-        self._common: Tensor = torch.zeros(2)
-        if len(self._calm_rows):
-            self._common = self._calm_rows[:, _RATES].expm1().quantile(_COMMON, 0)
-        with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            self.network: nn.Module = nn.Sequential(
-                nn.Linear(len(_COLUMNS), 24), nn.ReLU(), nn.Linear(24, 1)
-            )
-        self._optimizer = torch.optim.AdamW(self.network.parameters(), lr=0.02, weight_decay=0.02)
-        self._threshold: float = math.inf
-        self._next_lesson = -math.inf
-        self._lessons: int = 0
-        seen = min(self._load.calm, self._onset - self._load.started)
-        self._used_columns = 1 - _TEMPO * (seen < self._tempo_after)
-
-    def _learn(self) -> None:
-        """Train the network to distinguish current requests from people, and set the threshold."""
-        people = self._calm_rows * self._used_columns
-        present = self._present.rows * self._used_columns
-        labels = torch.cat([torch.zeros(_LESSON), torch.ones(_LESSON)])
-        self._lessons += 1
-        for _ in range(24 if self._lessons <= 4 else 6):
-            rows = torch.cat([self._draw(people), self._draw(present)])
-            loss = binary_cross_entropy_with_logits(self.network(rows).squeeze(1), labels)
-            self._optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            self._optimizer.step()
-        with torch.no_grad():
-            self._threshold = self._line(self.network(people), self.network(present))
-
-    def _line(self, people: Tensor, present: Tensor) -> float:
-        """Return the logit above which requests are denied.
-
-        It denies the share `blocked` of the sample, or a larger one if that denies so many more
-        current requests that it is worth it: then the sample has rows of the flood.
-        """
-        parts = torch.tensor([self._blocked, *(each for each in _PARTS if each > self._blocked)])
-        lines = torch.quantile(people.flatten(), 1 - parts) + _MARGIN
-        lines = lines + _MARGIN_ROWS / people.shape[0]
-        denied = (present > lines).float().mean(0)
-        return float(lines[(denied - _WORTH * parts).argmax()])
-
-    def _draw(self, rows: Tensor) -> Tensor:
-        """Return random rows for a step."""
-        return rows[torch.randint(rows.shape[0], (_LESSON,), generator=self._generator)]
+        if self._surge is None:
+            with torch.inference_mode(False):
+                self._surge = Surge(self._calm, self._load, self._settings, now, self._generator)
+        failing = None if site is None else self._health.failing
+        state = State(suffers or site is None, failing)
+        return self._surge.score(client, key, now, state).unsqueeze(1)

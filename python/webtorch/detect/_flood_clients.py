@@ -1,16 +1,31 @@
 """What clients of a site do: a sample of calm times, the present, and clients that are known."""
 
 import math
+import secrets
 
 import torch
 from torch import Tensor
 
-_SLOTS = 1 << 14
+_BITS = 14
+SLOTS = 1 << _BITS
+_MIX = -7046029254386353131  # 2^64 divided by the golden ratio, as a signed number
 _FASTER = torch.tensor([1.3, 2.0])  # of the highest rates, fast and slow, that a client had
 _MORE = torch.tensor([0.5, 0.25])  # and requests per second more
 _CHANGE = 0.4  # of a share
 _FADE = 1 - 1 / 256  # of the highest rates, at each request
-_AGAIN = 600.0  # seconds after which the place of a client may be another's
+_AGAIN = 600.0  # seconds after which the slot of a client may be another's
+
+
+class Slots:
+    """Slots of keys. With a salt, or clients could compute which keys share a slot."""
+
+    def __init__(self) -> None:
+        self._salt = secrets.randbits(62)
+
+    def of(self, keys: Tensor) -> Tensor:
+        """Return a slot for each key."""
+        # the shift of a signed number keeps its sign
+        return ((keys ^ self._salt) * _MIX >> 64 - _BITS) & (SLOTS - 1)
 
 
 class People:
@@ -42,7 +57,8 @@ class People:
         self._memory = memory
         self._per_client = per_client
         self._period = period
-        self._counts = torch.zeros(_SLOTS)
+        self._slots = Slots()
+        self._counts = torch.zeros(SLOTS, dtype=torch.int64)
         self._counted_until = -math.inf
         self._generator = generator
 
@@ -79,13 +95,18 @@ class People:
             self._at[places] = now
 
     def _count(self, key: Tensor, now: float) -> Tensor:
-        """Return the number of rows of each row's client in this period."""
+        """Return the number of each row among those of its client in this period."""
         if now >= self._counted_until:
             self._counts.zero_()
             self._counted_until = now + self._period
-        slots = key.flatten() & (_SLOTS - 1)
-        self._counts.index_add_(0, slots, torch.ones(slots.shape[0]))
-        return self._counts[slots]
+        slots = self._slots.of(key.flatten())
+        order = slots.argsort(stable=True)
+        ordered = slots[order]
+        number = torch.empty_like(slots)
+        number[order] = torch.arange(len(slots)) - torch.searchsorted(ordered, ordered)
+        number += 1 + self._counts[slots]
+        self._counts.index_add_(0, slots, torch.ones_like(slots))
+        return number
 
 
 class Present:
@@ -132,27 +153,28 @@ class Known:
     """
 
     def __init__(self, shares: int) -> None:
-        self._keys = torch.zeros(_SLOTS, dtype=torch.int64)
-        self._first = torch.full((_SLOTS,), math.inf, dtype=torch.float64)
-        self._last = torch.full((_SLOTS,), -math.inf, dtype=torch.float64)
-        self._rates = torch.zeros(_SLOTS, 2)
-        self._shares = torch.zeros(_SLOTS, shares)
+        self._slots = Slots(), Slots()
+        self._keys = torch.zeros(SLOTS, dtype=torch.int64)
+        self._first = torch.full((SLOTS,), math.inf, dtype=torch.float64)
+        self._last = torch.full((SLOTS,), -math.inf, dtype=torch.float64)
+        self._rates = torch.zeros(SLOTS, 2)
+        self._shares = torch.zeros(SLOTS, shares)
 
     def learn(self, key: Tensor, rates: Tensor, shares: Tensor, now: float) -> None:
         """Learn from rows of calm times; rates are per second, fast and slow."""
         keys = key.flatten()
-        slots = keys & (_SLOTS - 1)
-        other = self._keys[slots] != keys
-        free = other & (self._last[slots] < now - _AGAIN)
-        taken = slots[free]
-        self._keys[taken] = keys[free]
-        self._first[taken] = now
-        self._rates[taken] = 0
-        self._shares[taken] = shares[free]
-        mine = ~other | free
-        slots = slots[mine]
+        slots, mine = self._find(keys)
+        for each in (each.of(keys) for each in self._slots):
+            free = ~mine & (self._last[each] < now - _AGAIN)
+            self._take(each[free], keys[free], now)
+            # of keys that want the same slot one has it
+            slots = torch.where(free, each, slots)
+            mine = self._keys[slots] == keys
+        slots, rates = slots[mine], rates[mine]
         self._last[slots] = now
-        self._rates[slots] = torch.maximum(self._rates[slots] * _FADE, rates[mine])
+        count = torch.zeros(SLOTS).index_add_(0, slots, torch.ones(len(slots)))[slots]
+        self._rates[slots] *= (_FADE**count).unsqueeze(1)
+        self._rates.scatter_reduce_(0, slots.unsqueeze(1).expand(-1, 2), rates, "amax")
         self._shares[slots] = shares[mine]
 
     def steady(
@@ -168,10 +190,20 @@ class Known:
             common: Rates that any client may have, float32 `[2]`.
 
         """
-        keys = key.flatten()
-        slots = keys & (_SLOTS - 1)
-        known = (self._keys[slots] == keys) & (self._first[slots] <= onset)
+        slots, known = self._find(key.flatten())
+        known &= self._first[slots] <= onset
         most = torch.maximum(_FASTER * self._rates[slots] + _MORE, common)
         as_often = (rates <= most).all(1)
         as_before = ((shares - self._shares[slots]).abs() <= _CHANGE).all(1)
         return known & as_often & as_before
+
+    def _find(self, keys: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a slot of each key, and whether it has it. A key has two that it may have."""
+        first, second = (each.of(keys) for each in self._slots)
+        slots = torch.where(self._keys[second] == keys, second, first)
+        return slots, self._keys[slots] == keys
+
+    def _take(self, slots: Tensor, keys: Tensor, now: float) -> None:
+        self._keys[slots] = keys
+        self._first[slots] = self._last[slots] = now
+        self._rates[slots] = 0

@@ -2,6 +2,7 @@
 
 import math
 from collections import deque
+from itertools import pairwise
 
 from torch import Tensor
 
@@ -14,8 +15,9 @@ _YOUNG = 300.0  # calm seconds in which it falls fast: clients came all at once
 _HISTORY = 900.0  # seconds in which the beginning of a slow surge is looked for
 _SMOOTH = 10.0  # seconds over which rates of the history are averaged
 _RISE = 1.15  # rate of the beginning of a surge as a multiple of the least one before
+_NOISE = 3.0  # or above that one, as a multiple of the changes between two of them
 
-_FAILURES, _TIME = 5, 6  # columns of the feature `site`
+_RATE, _FAILURES, _TIME = 0, 5, 6  # columns of the feature `site`
 _SLOWER = math.log(4)  # a suffering site takes so many times longer
 _SLOW = math.log(1 + 50)  # and 50 ms at least
 _FAILING = 0.1  # or fails for so many more requests
@@ -42,7 +44,8 @@ class Load:
         """When the first request came."""
         self._begin: float | None = None
         self._count = 0
-        self._rate = 0.0
+        self.rate = 0.0
+        """Requests per second, averaged over a second."""
         self._until = -math.inf
         self.surging = False
         self._history: deque[tuple[float, float]] = deque()
@@ -80,13 +83,18 @@ class Load:
         """
         if not self._history:
             return math.inf
-        low = _RISE * min(rate for _, rate in self._history)
+        rates = [rate for _, rate in self._history]
+        least = min(rates)
+        # what changes from one to the next is chance: requests come in bursts
+        changes = sorted(abs(after - before) for before, after in pairwise(rates))
+        noise = changes[len(changes) // 2] if changes else 0.0
+        low = min(max(_RISE * least, least + _NOISE * noise), self._surge * least)
         return max(at for at, rate in self._history if rate <= low)
 
     def _next_window(self, now: float, elapsed: float) -> None:
         rate = self._count / elapsed
-        # averaged over a second, so that one burst is not learned as usual
-        self._rate += (rate - self._rate) * min(1.0, elapsed)
+        # so averaged one burst is not learned as usual
+        self.rate += (rate - self.rate) * min(1.0, elapsed)
         self._mean_rate += (rate - self._mean_rate) * min(1.0, elapsed / _SMOOTH)
         if self.surging:
             self._smooth_since, self._smooth_count = now, 0.0
@@ -94,7 +102,7 @@ class Load:
             self._remember(now)
         self._begin, self._count = now, 0
         self._learn(elapsed)
-        self.surging = self.surging and (now < self._until or self._is_much(self._rate))
+        self.surging = self.surging and (now < self._until or self._is_much(self.rate))
 
     def _remember(self, now: float) -> None:
         """Add the last seconds to the history, once they are enough, and forget old ones."""
@@ -120,13 +128,13 @@ class Load:
             return
         self.calm += elapsed
         if self.calm < self._warm_up:
-            self.usual += (self._rate - self.usual) * min(1.0, elapsed / 2)
-        elif self._rate > self.usual:
+            self.usual += (self.rate - self.usual) * min(1.0, elapsed / 2)
+        elif self.rate > self.usual:
             growth = 0.15 if self.calm < 60 else self._growth / 3600
-            self.usual = min(self._rate, self.usual * (1 + growth * elapsed))
+            self.usual = min(self.rate, self.usual * (1 + growth * elapsed))
         else:
             seconds = 60 if self.calm < _YOUNG else 600
-            self.usual += (self._rate - self.usual) * min(1.0, elapsed / seconds)
+            self.usual += (self.rate - self.usual) * min(1.0, elapsed / seconds)
 
 
 class Health:
@@ -138,6 +146,8 @@ class Health:
         self._at = 0.0
         self._last = 0.0, 0.0
         self._is_bad = False
+        self.failing = 0.0
+        """Share of answers that fail at present, more than usual."""
 
     def suffers(self, found: tuple[float, float]) -> bool:
         """Return whether the site suffers, by what `health_of` has returned.
@@ -147,6 +157,7 @@ class Health:
         """
         failures, time = found
         is_new, self._last = found != self._last, found
+        self.failing = max(0.0, failures - self._failures)
         self._is_bad = failures > self._failures + _FAILING or time > max(
             self._time + _SLOWER, _SLOW
         )
@@ -172,7 +183,20 @@ class Health:
         self._time += weight * (time - self._time)
 
 
-def health_of(site: Tensor) -> tuple[float, float]:
-    """Return the share of failures and the logarithmic time of the last row of `site`."""
-    failures, time = site[-1, _FAILURES : _TIME + 1].nan_to_num().tolist()
-    return failures, time
+def health_of(site: Tensor) -> tuple[float, float] | None:
+    """Return the share of failures and the logarithmic time of the last row of `site`.
+
+    Of the last row that has values; None if no row has.
+    """
+    found = site[-1].tolist()
+    if not _is_found(found):
+        rows = site[(site[:, _RATE] > 0) & site.isfinite().all(1)]
+        if not len(rows):
+            return None
+        found = rows[-1].tolist()
+    return found[_FAILURES], found[_TIME]
+
+
+def _is_found(row: list[float]) -> bool:
+    """Return whether a row has values: that of a request without a key has none."""
+    return row[_RATE] > 0 and math.isfinite(row[_FAILURES] + row[_TIME])

@@ -126,6 +126,8 @@ def test_errors_counted_except_denials(start):
     assert round(math.expm1(client["requests"])) == 6
     assert client["errors_share"] == site["errors_share"] == pytest.approx(2 / 5)
     assert site["denied_share"] == pytest.approx(1 / 5)
+    # once upstreams have answered, what nginx answers itself is not counted, nor are denials
+    assert site["failures_share"] == pytest.approx(1 / 3)
 
 
 def test_internal_redirect_counts_once(start):
