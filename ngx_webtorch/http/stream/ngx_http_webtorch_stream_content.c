@@ -122,14 +122,6 @@ ngx_http_webtorch_stream_admit(ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (r->discard_body && r->request_body == NULL) {
-        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                      "webtorch handler \"%V\" of streams is used behind a "
-                      "location that has discarded the request's body",
-                      &handler->name);
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
     if (!(ngx_http_webtorch_method(r) & handler->schema.methods)) {
         return ngx_http_webtorch_not_allowed(r, handler->schema.methods);
     }

@@ -52,7 +52,13 @@ ngx_http_webtorch_stream_http(ngx_http_request_t *r,
 static void
 ngx_http_webtorch_stream_http_read_handler(ngx_http_request_t *r)
 {
-    if (!ngx_http_webtorch_body_complete(r)) {
+    /* a stream that "open" has refused has taken nothing of it yet */
+
+    if (!ngx_http_webtorch_body_complete(r)
+        && !(r->reading_body
+             && r->request_body->post_handler
+                == ngx_http_webtorch_stream_http_body_handler))
+    {
         ngx_http_finalize_request(r, ngx_http_webtorch_incomplete_body(r));
         return;
     }

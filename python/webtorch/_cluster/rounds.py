@@ -100,7 +100,7 @@ class Rounds:
         """Complete what a process that was killed has begun."""
         for store in self._stores().values():
             self._finish(store, Round())
-            _note_orders(store)
+            note_orders(store)
             publish(store)
 
     def note_members(self, ids: Sequence[str], generation: int) -> None:
@@ -167,7 +167,7 @@ class Rounds:
     def _begin(self, name: str, store: Store, done: Round) -> Status:
         """Take a snapshot if steps were made, and return what others are to know."""
         self._finish(store, done)
-        _note_orders(store)
+        note_orders(store)
         is_replaced = store.replaced() != store.state.replaced
         verdict = self._epochs.look(name, store, is_replaced)
         state = store.state
@@ -591,7 +591,7 @@ class Rounds:
         return lost
 
 
-def _note_orders(store: Store) -> None:
+def note_orders(store: Store) -> None:
     """Note that an operator of this host has frozen the model, or lets it be trained again."""
     state = store.state
     frozen = store.frozen

@@ -115,7 +115,12 @@ class Speeds:
         before = self._started
         timer = threading.Timer(limit(self._settings), self._measure_beside, (members,))
         timer.name, timer.daemon = "speeds", True
-        timer.start()
+        try:
+            timer.start()
+        except RuntimeError as error:
+            log.info("links are not measured: %s", error)
+            yield
+            return
         is_complete = False
         try:
             yield

@@ -24,7 +24,7 @@ from webtorch._cluster.coordinator import resolve
 from webtorch._cluster.digests import digest, view_of
 from webtorch._cluster.interfaces import ClusterError, Member, Settings
 from webtorch._cluster.lineage import Anchor
-from webtorch._cluster.rounds import Round, Rounds, follow_orders
+from webtorch._cluster.rounds import Round, Rounds, follow_orders, note_orders
 from webtorch._cluster.seal import Ring
 from webtorch._cluster.speeds import Speeds, is_fast, limit, size_of_round
 from webtorch._cluster.store import SNAPSHOT, Store
@@ -267,6 +267,7 @@ class Visits(Rounds):
 
     def _obey(self, name: str, store: Store, answer: Mapping[str, Any], host: str) -> None:
         """Follow an order that a member has and this host has not."""
+        note_orders(store)
         frozen, orders = answer.get("frozen"), answer.get("orders")
         if not (isinstance(frozen, int) and isinstance(orders, int)):
             return

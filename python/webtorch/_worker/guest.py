@@ -100,6 +100,7 @@ class Guest:
         )
         self._failures = 0
         self._answered = time.monotonic()
+        self._is_lost = False
         log.warning('cluster "%s": this host is a guest now: %s', self._settings.name, reason)
 
     def work(self, pinned: Pinned) -> float:
@@ -113,7 +114,9 @@ class Guest:
                 self._mark(stores, True)
                 done = visits.turn()
             except ClusterError as error:
-                self._fail(error)
+                # a turn that nginx has ended is no failure
+                if not self._is_over():
+                    self._fail(error)
             else:
                 self._note_answer()
                 self._metrics.count_visit(done)
