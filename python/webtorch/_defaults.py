@@ -53,7 +53,7 @@ def completion(info: Any) -> Callable[[Any], Any] | None:
                 _set_defaults(vars(value), fields)
             for name in fields.nested:
                 complete(getattr(value, name))
-        elif kind in _CONTAINERS:
+        elif kind in _CONTAINERS or isinstance(value, tuple):
             for each in value:
                 complete(each)
         elif kind is dict:

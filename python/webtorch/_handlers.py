@@ -120,6 +120,13 @@ class TensorFunction:
         """Module and name of the function, as `module:function`."""
         return f"{self._code.__module__}:{self._code.__qualname__}"
 
+    def is_replaced_by(self, other: "TensorFunction") -> bool:
+        """Return whether another function is this one of code that was imported again.
+
+        Methods of several objects and partial functions may have one name, but the same code.
+        """
+        return self.name == other.name and _compiled(self._code) is not _compiled(other._code)
+
     def check_is_called(self) -> None:
         """Check that a call of the function returns tensors.
 
@@ -457,6 +464,10 @@ class RequestFunction:
 Handler = TensorFunction | RequestFunction
 
 
+def _compiled(function: Callable[..., Any]) -> object:
+    return getattr(inspect.unwrap(function), "__code__", None)
+
+
 def _check_undecorated(function: Callable[..., Any]) -> None:
     if isinstance(function, Handler):
         raise TypeError(
@@ -649,8 +660,13 @@ def handler(
 
 
 def served_methods(handler: "Handler") -> list[str]:
-    """Return the methods of HTTP that a handler serves: its own, and HEAD beside GET."""
-    served = {*handler.methods, "HEAD"} if "GET" in handler.methods else handler.methods
+    """Return the methods of HTTP that a handler serves: its own, and HEAD beside GET.
+
+    A stream has no HEAD: its answer begins when it is opened.
+    """
+    served = set(handler.methods)
+    if isinstance(handler, RequestFunction) and "GET" in served:
+        served.add("HEAD")
     return [method for method in METHODS if method in served]
 
 

@@ -89,7 +89,8 @@ def _convert(value: Any) -> Any:
         return _converted_array(_to_numpy(plain(value)))
     if _is_model_class(type(value)):
         return msgspec.Raw(_model_encoder(type(value))(value))
-    if isinstance(value, PurePath) or type(value).__module__ in _TEXTS:
+    is_number = isinstance(value, int | float)
+    if isinstance(value, PurePath) or (type(value).__module__ in _TEXTS and not is_number):
         return str(value)
     if _is_missing(value):
         return None
@@ -111,8 +112,9 @@ def _convert(value: Any) -> Any:
 
 def _is_missing(value: Any) -> bool:
     """Return whether a value is one of pandas that stands for none."""
+    # another thread may be importing it
     pandas = sys.modules.get("pandas")
-    return pandas is not None and (value is pandas.NaT or value is pandas.NA)
+    return any(value is getattr(pandas, name, None) for name in ("NaT", "NA"))
 
 
 def _hint(value: Any) -> str:

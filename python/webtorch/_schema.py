@@ -295,7 +295,12 @@ def _input_annotations(
                 "a decorator use functools.wraps()"
             )
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.POSITIONAL_ONLY):
-            raise SignatureError(f'its parameter "{name}" is not a positional one')
+            hint = ""
+            if parameter.kind is parameter.KEYWORD_ONLY:
+                hint = (
+                    ", as those are not that follow one which a partial function was given by name"
+                )
+            raise SignatureError(f'its parameter "{name}" is not a positional one{hint}')
         if name not in hints:
             raise SignatureError(f'its parameter "{name}" has no annotation')
     return {name: hints[name] for name in parameters}

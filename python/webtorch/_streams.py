@@ -109,7 +109,7 @@ class Signature:
         hints = _hints(function)
         if "return" not in hints:
             raise SignatureError("it has no return annotation")
-        parameters = inspect.signature(function).parameters
+        parameters = _annotations.signature(function).parameters
         names = list(parameters)
         states = {name: _state_of(hints.get(name)) for name in names}
         for name, state in states.items():
@@ -176,7 +176,7 @@ def _wire_schema(
 
     def wire() -> None: ...
 
-    parameters = inspect.signature(function).parameters
+    parameters = _annotations.signature(function).parameters
     result: Any
     if all(name for name, _ in outputs):
         fields = dict(outputs)
@@ -537,7 +537,7 @@ def copied(value: Any) -> Any:
 
 
 def _check_count(function: Callable[..., Any], count: int, what: str) -> None:
-    parameters = inspect.signature(function).parameters.values()
+    parameters = _annotations.signature(function).parameters.values()
     if any(each.kind is each.VAR_POSITIONAL for each in parameters):
         return
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)

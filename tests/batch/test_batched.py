@@ -8,7 +8,7 @@ from nginx import DEADLINE, wait_for
 from wire import connections, request
 
 APP = '''
-import asyncio, os, sys, threading, time, numpy as np, torch, webtorch
+import asyncio, functools, os, sys, threading, time, numpy as np, torch, webtorch
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 from jaxtyping import Float32, Int64
@@ -37,6 +37,17 @@ def narrow(x: Float32[Tensor, "batch 2"]) -> Float32[Tensor, "batch 2"]:
     begun.append(len(x))
     gate.wait()
     return x
+
+def scaled(x: Float32[Tensor, "batch 2"], by: float) -> Float32[Tensor, "batch 2"]:
+    return by * x
+
+twice, thrice = (webtorch.infer(functools.partial(scaled, by=by)) for by in (2.0, 3.0))
+
+@webtorch.handler
+async def partials(request):
+    x = np.float32(request.json())
+    found = await asyncio.gather(*(each.batched(x) for each in (twice, thrice) * 3))
+    return [each.tolist() for each in found]
 
 class Found(NamedTuple):
     total: Float32[Tensor, "batch"]
@@ -209,6 +220,7 @@ location = /to_thread { webtorch_handler app:to_thread; }
 location = /other_loop { webtorch_handler app:other_loop; }
 location = /own_loop { webtorch_handler app:own_loop mode=inline; }
 location = /own_thread { webtorch_handler app:own_thread mode=inline; }
+location = /partials { webtorch_handler app:partials; }
 location = /many { webtorch_handler app:many; }
 location = /impatient { webtorch_handler app:impatient; }
 location = /control { webtorch_handler app:control; }
@@ -263,6 +275,13 @@ def test_large_rows(server, path):
 def test_errors_are_raised_in_the_caller(server, kind, error, text, status):
     answer = server.post(f"/caught?{kind}", [[1, 2]]).json()
     assert answer == {"error": error, "text": text, "status": status}
+
+
+def test_partial_functions_of_one_function(server):
+    for number in range(5):
+        x = [[number, 1]]
+        expected = [[[by * number, by]] for by in (2, 3)] * 3
+        assert server.post("/partials", x).json() == expected
 
 
 @pytest.mark.parametrize("path", PLACES)

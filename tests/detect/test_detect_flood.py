@@ -301,6 +301,20 @@ def test_more_than_a_site_bears_is_denied_client_by_client():
     assert (shares < 0.2).sum() + (shares > 0.8).sum() > 40
 
 
+def test_more_than_a_site_bears_is_denied_request_by_request_without_keys():
+    """Of clients that are alike, and whose keys are not there, no more than the excess."""
+    made = Site()
+    made.milliseconds = 20
+    detector, made.detector = made.detector, None
+    made.detector = lambda client, key, site: detector(client, None, site)
+    row = torch.tensor(made.person(1)).tolist()
+    alike = {"person": lambda number: row}
+    assert made.run(120, 10, **alike) == (0, 0)
+    made.milliseconds = 400
+    denied, _ = made.run(30, 13, **alike)
+    assert 0.05 < denied < 0.5
+
+
 def test_requests_without_a_key_are_not_judged_and_say_nothing(site):
     empty = torch.zeros(10, 31), torch.zeros(10, 1, dtype=torch.int64), torch.zeros(10, 8)
     for _ in range(20):

@@ -149,8 +149,19 @@ def test_version_of_the_code_without_a_zone(start):
     lazy = types.ModuleType("lazy")
     lazy.__getattr__ = lambda name: {}[name]
 """
+    app += """
+    import functools
+
+    def scaled(x: Float32[Tensor, "batch 1"], by) -> Float32[Tensor, "batch 1"]:
+        return by(x)
+
+    partial = webtorch.infer(functools.partial(scaled, by=model))
+"""
     app += '    webtorch.Model("scale", net(2), lambda p: optim.SGD(p, lr=0.1), version="2")\n'
-    server = start(SERVER, app)
+    server = start(
+        SERVER + "location = /partial { webtorch_handler app:partial model=scale@2; }", app
+    )
+    assert server.post("/partial", [[1.0]]).json() == [[2]]
     assert weight(server, "/output") == 1
     assert weight(server, "/two") == weight(server, "/any?version=2") == 2
     assert infer(server, "/versions/2") == ("2", 2)

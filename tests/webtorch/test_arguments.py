@@ -482,11 +482,15 @@ def test_defaults_of_dataclasses_are_attributes():
         plants: dict[str, list[Leaf]]
         pot: Pot
 
+    class Pair(NamedTuple):
+        first: Leaf
+
     @dataclass(frozen=True)
     class Garden:
         size: int = 1
         bed: Bed | None = None
         leaves: tuple[Leaf, ...] = ()
+        pair: Pair | None = None
         next: "Garden | None" = None
 
     Garden.__annotations__["next"] = Garden | None
@@ -497,17 +501,20 @@ def test_defaults_of_dataclasses_are_attributes():
     body = {
         "bed": {"plants": {"a": [{"size": 1}]}, "pot": {"leaf": {"size": 2}}},
         "leaves": [{"size": 3, "color": "red"}],
+        "pair": [{"size": 5}],
         "next": {"leaves": [{"size": 4}]},
     }
     garden = ask(function, body=msgspec.json.encode(body))
     expected = Garden(
         bed=Bed({"a": [Leaf(1.0)]}, Pot(Leaf(2.0))),
         leaves=(Leaf(3.0, "red"),),
+        pair=Pair(Leaf(5.0)),
         next=Garden(leaves=(Leaf(4.0),)),
     )
     assert garden == expected
     assert msgspec.json.encode(garden) == msgspec.json.encode(expected)
-    assert [*vars(garden.leaves[0])] == ["size", "color", "veins"]
+    for leaf in (garden.leaves[0], garden.pair.first):
+        assert [*vars(leaf)] == ["size", "color", "veins"]
     assert vars(ask(function, body=b"{}")) == vars(Garden())
 
 

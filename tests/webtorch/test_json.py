@@ -90,6 +90,7 @@ class Text(str):
         ({"a": 1}.items(), '[["a",1]]'),
         (ipaddress.ip_address("192.0.2.1"), '"192.0.2.1"'),
         ({"a": pydantic.SecretStr("x")}, '{"a":"**********"}'),
+        ({"a": pydantic.ByteSize(5)}, '{"a":5}'),
         ({np.int64(1): np.float32(0.5), Color.RED: 1}, '{"1":0.5,"red":1}'),
         (datetime.datetime(2020, 1, 2, 3, 4, 5), '"2020-01-02T03:04:05"'),
         (datetime.date(2020, 1, 2), '"2020-01-02"'),

@@ -31,7 +31,8 @@ class OwnLogger(logging.Logger):
     """The logger of WebTorch itself, whose records are for the operator of nginx.
 
     An application that configures `logging` disables loggers that it does not know, takes the
-    handlers of others away, or turns all off: these records are in nginx's log all the same.
+    handlers of others away, or turns all off: these records are in nginx's log all the same. Their
+    level is that of this logger, or else of the root.
     """
 
     def isEnabledFor(self, level: int) -> bool:
@@ -40,8 +41,12 @@ class OwnLogger(logging.Logger):
 
     def handle(self, record: logging.LogRecord) -> None:
         """Give a record to handlers, and to nginx if none of them does."""
-        if not self.filter(record):
+        found: object = self.filter(record)
+        if not found:
             return
+        if isinstance(found, logging.LogRecord):
+            # from Python 3.12 on a filter may return another one
+            record = found
         if self.hasHandlers():
             self.callHandlers(record)
         if not any(isinstance(each, NginxLog) for each in self._all_handlers()):

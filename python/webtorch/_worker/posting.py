@@ -212,7 +212,7 @@ class Posting:
         self._run = run
         self._lock = threading.Lock()
         self._targets: dict[Batched, Target] = {}
-        self._made: dict[str, tuple[int, TensorRunner]] = {}
+        self._made: dict[str, list[tuple[int, TensorRunner]]] = {}
         self._waiting: dict[Any, Result] = {}
         self._finished = ffi.new("webtorch_rows_t *[]", RESULTS_AT_ONCE)
         self._is_gathering = False
@@ -287,7 +287,7 @@ class Posting:
             replaced = [
                 old
                 for old, target in self._targets.items()
-                if target.function.name == function.name
+                if target.function.is_replaced_by(function)
             ]
             for old in replaced:
                 del self._targets[old]
@@ -296,9 +296,9 @@ class Posting:
 
     def _make(self, function: TensorFunction) -> int:
         name = function.name
-        if name in self._made:
-            number, runner = self._made[name]
-            if runner.handler.serves_like(function):
+        made = self._made.setdefault(name, [])
+        for number, runner in made:
+            if runner.handler.is_replaced_by(function) and runner.handler.serves_like(function):
                 # the module was imported again
                 runner.handler = function
                 return number
@@ -310,7 +310,7 @@ class Posting:
         if lib.ngx_webtorch_rows_make(number, name.encode(), schema) != 0:
             raise ValueError(f'a row of "{name}" is too large')
         self._run[number] = runner.run
-        self._made[name] = number, runner
+        made.append((number, runner))
         return number
 
 

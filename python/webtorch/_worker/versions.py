@@ -1,6 +1,7 @@
 """Versions of models that requests of this worker may choose; it touches cffi."""
 
 import contextlib
+import functools
 import itertools
 import logging
 import sys
@@ -251,6 +252,8 @@ def _held_by(value: Any) -> Iterable[Any]:
         return _used_by(value)
     if isinstance(value, types.MethodType):
         return value.__func__, value.__self__
+    if isinstance(value, functools.partial):
+        return value.func, *value.args, *value.keywords.values()
     if isinstance(value, (list, tuple, set, frozenset)):
         return [*value]
     if isinstance(value, dict):

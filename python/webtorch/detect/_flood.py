@@ -119,7 +119,7 @@ class FloodDetector(nn.Module):
         Args:
             client: The feature `client`, float32 `[batch, 31]`.
             key: The feature `key`, int64 `[batch, 1]`; without it the rows of a client in the
-                sample are not limited, and no client is known.
+                sample are not limited, no client is known, and lots are of requests.
             site: The feature `site`, float32 `[batch, 8]`; without it all surges count as floods.
 
         Returns:

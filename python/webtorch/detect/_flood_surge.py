@@ -73,6 +73,7 @@ class Surge:
         )
         self._began = min(self._onset, now - _NOTICED)
         self._shed, self._slots = Shedding(now), Slots()
+        self._generator = generator
         self._suffered = -math.inf
         self._room = self._room_at = 0.0  # requests of steady clients; and when they were these
         self._unknown = 1.0  # share of requests that are judged
@@ -98,10 +99,13 @@ class Surge:
         return scores
 
     def _luck_of(self, client: Tensor, key: Tensor | None, now: float) -> Tensor:
-        """Return the lot of each row's client: 0 to 1, or one less if it came before the surge."""
+        """Return the lot of each row's client: 0 to 1, or one less if it came before the surge.
+
+        Without keys each row has a lot of its own.
+        """
         is_earlier = (now - ages_of(client) <= self._began).float()
         if key is None:
-            return -is_earlier
+            return torch.rand(len(client), generator=self._generator) - is_earlier
         return self._slots.of(key.flatten()) / SLOTS - is_earlier
 
     def _spared(self, described: Tensor, counted: Tensor, key: Tensor | None, now: float) -> Tensor:
