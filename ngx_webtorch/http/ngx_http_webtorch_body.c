@@ -12,7 +12,6 @@
 #define NGX_HTTP_WEBTORCH_SHARED_SIZE  16384
 
 
-static void ngx_http_webtorch_drop_refused(ngx_http_request_t *r);
 static void ngx_http_webtorch_body_release(ngx_http_webtorch_ctx_t *ctx);
 static ngx_int_t ngx_http_webtorch_get_body(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, ngx_uint_t padded, ngx_str_t *body);
@@ -32,64 +31,6 @@ static void ngx_http_webtorch_unmap_page(void *data);
 static void ngx_http_webtorch_unmap_body(void *data);
 static ngx_int_t ngx_http_webtorch_read_buf(ngx_buf_t *b, u_char *p,
     ngx_log_t *log);
-
-
-ngx_uint_t
-ngx_http_webtorch_body_complete(ngx_http_request_t *r)
-{
-    ngx_http_request_body_t  *rb;
-
-    rb = r->request_body;
-
-    /* a subrequest may have an empty body of its own */
-
-    if (rb == NULL || rb != r->main->request_body) {
-        return 1;
-    }
-
-    /* rest is -1 if there is no body */
-
-    if (rb->rest > 0 || r->main->reading_body) {
-        return 0;
-    }
-
-    /* a proxy has taken what it has sent; of chunks nginx adds up the length */
-
-    return !r->main->request_body_no_buffering
-           || (off_t) ngx_http_webtorch_body_size(rb->bufs)
-              == ngx_max(r->main->headers_in.content_length_n, 0);
-}
-
-
-ngx_int_t
-ngx_http_webtorch_read_body(ngx_http_request_t *r,
-    ngx_http_client_body_handler_pt handler)
-{
-    if (r->request_body) {
-        ngx_http_webtorch_drop_refused(r->main);
-
-        r->main->count++;
-        handler(r);
-
-        return NGX_OK;
-    }
-
-    return ngx_http_read_client_request_body(r, handler);
-}
-
-
-static void
-ngx_http_webtorch_drop_refused(ngx_http_request_t *r)
-{
-    ngx_http_request_body_t  *rb;
-
-    rb = r->request_body;
-
-    if (rb && rb->rest > 0 && !r->request_body_no_buffering) {
-        rb->rest = 0;
-        rb->bufs = NULL;
-    }
-}
 
 
 /*

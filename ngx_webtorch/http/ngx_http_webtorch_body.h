@@ -12,22 +12,6 @@
 #include "ngx_webtorch_job.h"
 
 
-/*
- * Whether all of the body has been read, and is there.  It is not if a proxy
- * that does not buffer it has begun to pass it on, and the request is
- * redirected then.
- */
-ngx_uint_t ngx_http_webtorch_body_complete(ngx_http_request_t *r);
-
-/*
- * As ngx_http_read_client_request_body(), which forgets that a body is not
- * buffered when it is called again.  A body that nginx has refused while it was
- * read, as it is too large or malformed, is empty then, like one that it has
- * discarded.
- */
-ngx_int_t ngx_http_webtorch_read_body(ngx_http_request_t *r,
-    ngx_http_client_body_handler_pt handler);
-
 /* bytes of the buffers of a body, in memory or in files */
 size_t ngx_http_webtorch_body_size(ngx_chain_t *bufs);
 

@@ -8,6 +8,7 @@
 #include "ngx_http_webtorch_content.h"
 #include "ngx_http_webtorch_abort.h"
 #include "ngx_http_webtorch_body.h"
+#include "ngx_http_webtorch_body_read.h"
 #include "ngx_http_webtorch_choose.h"
 #include "ngx_http_webtorch_decode.h"
 #include "ngx_http_webtorch_error.h"

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 import webtorch
-from webtorch import _handlers
+from webtorch import _lookup
 from webtorch._arguments import Arguments, arguments
 from webtorch._generate import GenerateFunction
 from webtorch._handlers import Handler, RequestFunction, TensorFunction
@@ -526,7 +526,7 @@ def of_locations(locations: str) -> Mapping[str, Any]:
         served = [_imported(name) for _, name, _ in lines]
         if None in served or served == known.handlers:
             return known.document
-    handlers = [_handlers.find(name) for _, name, _ in lines]
+    handlers = [_lookup.find(name) for _, name, _ in lines]
     found = (
         operation(modifier.replace("-", ""), location, handler)
         for (modifier, _, location), handler in zip(lines, handlers, strict=True)

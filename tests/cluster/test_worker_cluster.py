@@ -251,7 +251,7 @@ def test_host_whose_address_changes_takes_part_with_the_other_one(monkeypatch, c
     monkeypatch.setattr(cluster, "RELOCATE", 0.0)
     monkeypatch.setattr(cluster, "POLL", 0.01)
     monkeypatch.setattr(cluster, "resolve", lambda *_: ["10.0.0.9"])
-    monkeypatch.setattr(cluster, "_route", lambda *_: here[0])
+    monkeypatch.setattr(cluster.own_address, "route", lambda *_: here[0])
     nothing = SimpleNamespace(
         show_models=lambda _: None, hide=lambda: None, count_failure=lambda: None
     )

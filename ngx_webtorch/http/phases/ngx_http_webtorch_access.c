@@ -6,7 +6,7 @@
 
 #include "ngx_http_webtorch_access.h"
 #include "ngx_http_webtorch.h"
-#include "ngx_http_webtorch_body.h"
+#include "ngx_http_webtorch_body_read.h"
 #include "ngx_http_webtorch_feature_handler.h"
 #include "ngx_http_webtorch_phases_ctx.h"
 #include "ngx_http_webtorch_row.h"

@@ -5,7 +5,7 @@
  */
 
 #include "ngx_http_webtorch_body_part.h"
-#include "ngx_http_webtorch_body.h"
+#include "ngx_http_webtorch_body_read.h"
 #include "ngx_http_webtorch_inflate.h"
 
 #include <zlib.h>

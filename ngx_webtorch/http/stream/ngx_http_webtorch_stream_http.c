@@ -1,6 +1,6 @@
 
 #include "ngx_http_webtorch_stream_http.h"
-#include "ngx_http_webtorch_body.h"
+#include "ngx_http_webtorch_body_read.h"
 #include "ngx_http_webtorch_ctx.h"
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_stream_head.h"

@@ -25,7 +25,6 @@ static ngx_int_t ngx_http_webtorch_stream_next_answers(
     ngx_http_webtorch_stream_t *st);
 static void ngx_http_webtorch_stream_end_with_error(
     ngx_http_webtorch_stream_t *st);
-static void ngx_http_webtorch_stream_come_back(ngx_http_webtorch_stream_t *st);
 static void ngx_http_webtorch_stream_wait_read(ngx_http_webtorch_stream_t *st);
 static ngx_int_t ngx_http_webtorch_stream_ping(ngx_http_webtorch_stream_t *st);
 static ngx_int_t ngx_http_webtorch_stream_flush(ngx_http_webtorch_stream_t *st);
@@ -479,22 +478,6 @@ ngx_http_webtorch_stream_stop(ngx_http_webtorch_stream_t *st)
     ngx_http_webtorch_stream_pump(st);
 
     ngx_http_run_posted_requests(c);
-}
-
-
-static void
-ngx_http_webtorch_stream_come_back(ngx_http_webtorch_stream_t *st)
-{
-    if (ngx_webtorch_record_lost(&st->claim)) {
-        (void) ngx_http_webtorch_stream_taken_over(st);
-
-    } else {
-        (void) ngx_webtorch_error(&st->err, NGX_HTTP_SERVICE_UNAVAILABLE,
-                   "restart",
-                   "the worker exits, come back with the id of the stream");
-    }
-
-    st->fail(st);
 }
 
 

@@ -415,3 +415,19 @@ ngx_http_webtorch_stream_is_fatal(ngx_http_webtorch_stream_t *st)
         return 1;
     }
 }
+
+
+void
+ngx_http_webtorch_stream_come_back(ngx_http_webtorch_stream_t *st)
+{
+    if (ngx_webtorch_record_lost(&st->claim)) {
+        (void) ngx_http_webtorch_stream_taken_over(st);
+
+    } else {
+        (void) ngx_webtorch_error(&st->err, NGX_HTTP_SERVICE_UNAVAILABLE,
+                   "restart",
+                   "the worker exits, come back with the id of the stream");
+    }
+
+    st->fail(st);
+}

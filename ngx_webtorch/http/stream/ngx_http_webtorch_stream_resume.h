@@ -34,6 +34,9 @@ uint64_t ngx_http_webtorch_stream_offset(ngx_http_webtorch_stream_t *st);
 /* sets st->err; NGX_ERROR */
 ngx_int_t ngx_http_webtorch_stream_taken_over(ngx_http_webtorch_stream_t *st);
 
+/* ends a stream that another client has, or whose worker exits */
+void ngx_http_webtorch_stream_come_back(ngx_http_webtorch_stream_t *st);
+
 /*
  * Adds answers that the client does not have, as many as are sent at once, and
  * sets replaying to 0 after the last one; the stream has ended if no chunk may

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import logging
-import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -42,6 +41,7 @@ from webtorch._cluster.store import State
 from webtorch._cluster.teams import CutOffError, DisagreementError, agreed, connected, rules_of
 from webtorch._cluster.trial import Figures
 from webtorch._process import began, instance
+from webtorch._worker import own_address
 from webtorch._worker.cluster_metrics import Metrics
 from webtorch._worker.guest import Guest, Pinned, note_joined
 from webtorch._zone.orders import Orders
@@ -246,12 +246,12 @@ class Cluster(threading.Thread):
             return settings
         name, port = settings.coordinator
         try:
-            address = _route(resolve(name, port)[0], port)
+            address = own_address.route(resolve(name, port)[0], port)
         except OSError as error:
             raise ClusterError(f'coordinator "{name}": {error}') from error
         if not settings.secrets and not is_loopback(address):
             raise ClusterError(f"without a secret the address of this host cannot be {address}")
-        if settings.secrets and is_loopback(address) and not _is_local(name):
+        if settings.secrets and is_loopback(address) and not own_address.is_local(name):
             # for example 127.0.1.1 of /etc/hosts, at the host that has the name
             raise ClusterError(
                 f'the name of the coordinator, "{name}", leads to a loopback address of this host, '
@@ -683,19 +683,3 @@ def _are_joined(stores: Mapping[str, RoundsStore]) -> bool:
 def _has_source(state: State) -> bool:
     """Return whether a model is that of a checkpoint or of a round, not as the code has made it."""
     return state.joined or not state.fresh or state.anchor.steps > 0
-
-
-def _is_local(name: str) -> bool:
-    """Return whether a name is meant to be that of a loopback address."""
-    try:
-        return is_loopback(name)
-    except ValueError:
-        return name == "localhost"
-
-
-def _route(address: str, port: int) -> str:
-    """Return the address of this host on the route to another one; nothing is sent."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as found:
-        found.connect((address, port))
-        return str(found.getsockname()[0])

@@ -12,10 +12,11 @@ from typing import Any
 import torch
 
 import webtorch
-from webtorch import _annotations, _compiled, _handlers, _state
+from webtorch import _annotations, _compiled, _lookup, _state
 from webtorch._device import devices
 from webtorch._generate import GenerateFunction
-from webtorch._handlers import Handler, HandlerNotFoundError, Kind, TensorFunction
+from webtorch._handlers import Handler, Kind, TensorFunction
+from webtorch._lookup import HandlerNotFoundError
 from webtorch._model import models
 from webtorch._native import ffi, lib
 from webtorch._resumable import ResumableFunction
@@ -274,7 +275,7 @@ def _placed(error: SignatureError, handler: Handler) -> SignatureError:
 
 def _find(name: str) -> Handler:
     """Import a handler that a call or a coroutine runs."""
-    handler = _handlers.find(name.removesuffix(LIFE).removesuffix(OPEN))
+    handler = _lookup.find(name.removesuffix(LIFE).removesuffix(OPEN))
     if name.endswith(OPEN):
         if not isinstance(handler, GenerateFunction):
             raise HandlerNotFoundError(f'"{name}" is not of a generate function')

@@ -347,7 +347,8 @@ def _functions(module: Any) -> list[Function]:
         SignatureError: One of them cannot be served; a note has its place.
 
     """
-    from webtorch._handlers import RequestFunction, handlers_of
+    from webtorch._handlers import RequestFunction
+    from webtorch._lookup import handlers_of
 
     found = []
     for name, value in handlers_of(module).items():

@@ -43,7 +43,7 @@ def openapi(
 
 def _document(target: Target, title: str, version: str, server: str) -> object:
     from webtorch import _openapi, _process
-    from webtorch._handlers import handlers_of
+    from webtorch._lookup import handlers_of
 
     sys.path.insert(0, str(target.root))
     try:

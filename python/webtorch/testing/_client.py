@@ -12,8 +12,9 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from webtorch._handlers import Handler, RequestFunction, TensorFunction, handlers_of
+from webtorch._handlers import Handler, RequestFunction, TensorFunction
 from webtorch._headers import Headers, pairs
+from webtorch._lookup import handlers_of
 from webtorch._streams import StreamFunction
 from webtorch.cli._target import Target
 from webtorch.testing import _served
