@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import wrk
 from compiled import compiled, load
@@ -140,14 +141,19 @@ def half_rate(host: Hosts) -> float:
     return wrk.run(host.first.url("/output"), 3, threads=1).per_second / 2
 
 
+def ask(programs: Path, server: Server, seconds: float, rate: float) -> dict[str, Any]:
+    """Send requests at a rate; return what the client has measured."""
+    arguments = (server.port, "/output", "http", CONNECTIONS, seconds, BODY.decode())
+    return load(programs, "ask", *arguments, rate)
+
+
 def latency(settings: Settings) -> Row:
     """The 99th percentile of answers at half of the host's rate, to that without a cluster."""
     with started() as hosts, compiled("ask") as programs:
         rate = half_rate(hosts[1])
 
         def p99(server: Server) -> float:
-            arguments = (server.port, "/output", "http", CONNECTIONS, settings.seconds)
-            return float(load(programs, "ask", *arguments, BODY.decode(), rate)["p99"])
+            return float(ask(programs, server, settings.seconds, rate)["p99"])
 
         found = pairs(p99, hosts, settings)
     value = median(found["ratios"])
@@ -173,8 +179,7 @@ def stall(settings: Settings) -> Row:
             for host, probe, found in zip(hosts, probes, stalls, strict=True):
                 with host.training():
                     probe.reset()
-                    arguments = (host.first.port, "/output", "http", CONNECTIONS, settings.seconds)
-                    load(programs, "ask", *arguments, BODY.decode(), rate)
+                    ask(programs, host.first, settings.seconds, rate)
                     found.append(probe.read()[1])
     value = median(stalls[0]) - median(stalls[1])
     details = {"with_rounds": stalls[0], "without": stalls[1], "rate": rate}

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import types
 import typing
 from collections.abc import Callable
 from typing import Any
@@ -23,6 +24,11 @@ def function_of(called: Callable[..., Any]) -> Callable[..., Any]:
     if isinstance(called, nn.Module):
         return type(called).forward
     return type(called).__call__
+
+
+def code_of(called: Callable[..., Any]) -> types.CodeType | None:
+    """Return the code of the innermost function of what is called; None: it is not of Python."""
+    return getattr(inspect.unwrap(function_of(inspect.unwrap(called))), "__code__", None)
 
 
 def hints(called: Callable[..., Any]) -> dict[str, Any]:

@@ -123,7 +123,8 @@ class TensorFunction:
 
         Methods of several objects and partial functions may have one name, but the same code.
         """
-        return self.name == other.name and _compiled(self._code) is not _compiled(other._code)
+        own, others = _annotations.code_of(self._function), _annotations.code_of(other._function)
+        return self.name == other.name and own is not others
 
     def check_is_called(self) -> None:
         """Check that a call of the function returns tensors.
@@ -460,10 +461,6 @@ class RequestFunction:
 
 
 Handler = TensorFunction | RequestFunction
-
-
-def _compiled(function: Callable[..., Any]) -> object:
-    return getattr(inspect.unwrap(function), "__code__", None)
 
 
 def _check_undecorated(function: Callable[..., Any]) -> None:

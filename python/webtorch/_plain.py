@@ -15,13 +15,7 @@ _NO_DISPATCH = Tensor.__torch_dispatch__
 
 def is_plain(tensor: Tensor) -> bool:
     """Return whether the elements are in memory as they are, in the order of the axes."""
-    return (
-        tensor.is_cpu
-        and tensor.layout is _STRIDED
-        and tensor.is_contiguous()
-        and not tensor.is_neg()
-        and (type(tensor) is Tensor or type(tensor).__torch_dispatch__ is _NO_DISPATCH)
-    )
+    return tensor.is_cpu and is_dense(tensor) and tensor.is_contiguous()
 
 
 def is_dense(tensor: Tensor) -> bool:

@@ -9,9 +9,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from cluster_guests import GuestHost, MemberHost, Site, layout_of, make_own, offered, start
+from cluster_guests import GuestHost, MemberHost, layout_of, made_site, make_own, offered, start
 from cluster_threads import Crash, Memory, run, run_until_settled
-from nginx import free_port, release_port
 from webtorch._cluster.calls import CallError
 from webtorch._cluster.guests import MAX_GUESTS, Contribution, Guests, chosen, combined
 from webtorch._cluster.interfaces import ClusterError, Member, Outer
@@ -24,11 +23,8 @@ from webtorch._worker.guest import Guest
 
 @pytest.fixture
 def site():
-    port = free_port()
-    found = Site(port)
-    yield found
-    found.close()
-    release_port(port)
+    with made_site() as found:
+        yield found
 
 
 def weights(host):

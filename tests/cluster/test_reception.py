@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from cluster_guests import Site, layout_of, offered, start
-from nginx import free_port, release_port, wait_for
+from cluster_guests import layout_of, made_site, offered, start
+from nginx import wait_for
 from webtorch._cluster.calls import CallError, connect
 from webtorch._cluster.guests import Guests
 from webtorch._cluster.interfaces import GUEST_PORT, ClusterError, OutsiderError
@@ -21,11 +21,8 @@ from webtorch._cluster.teams import rules_of_guests
 
 @pytest.fixture
 def site():
-    port = free_port()
-    found = Site(port)
-    yield found
-    found.close()
-    release_port(port)
+    with made_site() as found:
+        yield found
 
 
 def ask(guest, site, member):

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from cluster_threads import Adding, Crash, Host, Memory, run_until_settled, settings
+from nginx import free_port, release_port
 from webtorch._cluster.guests import Guests
 from webtorch._cluster.interfaces import Member, Settings
 from webtorch._cluster.reception import Reception
@@ -49,6 +50,18 @@ class Site:
     def close(self) -> None:
         for each in self.receptions:
             each.close()
+
+
+@contextmanager
+def made_site() -> Iterator[Site]:
+    """Make a site whose ports nothing else uses."""
+    port = free_port()
+    found = Site(port)
+    try:
+        yield found
+    finally:
+        found.close()
+        release_port(port)
 
 
 class MemberHost(Host):

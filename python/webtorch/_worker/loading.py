@@ -1,6 +1,5 @@
 """Loading of handlers, at the start of a worker and when code changes on disk."""
 
-import inspect
 import os
 import re
 import sys
@@ -267,7 +266,7 @@ def _resumable(handler: Handler) -> ResumableFunction:
 
 def _placed(error: SignatureError, handler: Handler) -> SignatureError:
     """Return an error with the place of the function that it is about."""
-    code = getattr(_annotations.function_of(inspect.unwrap(handler)), "__code__", None)
+    code = _annotations.code_of(handler)
     if code is None:
         return error
     return SignatureError(f"{error} ({code.co_filename}, line {code.co_firstlineno})")

@@ -9,7 +9,9 @@ import pytest
 from duplex import duplex
 from nginx import DEADLINE, Nginx, running, wait_for
 
-HTTP = "webtorch_zone models:16m;"
+# nginx waits for so long for the next request of a client that was refused and has reset the
+# connection: it has discarded what would have told it
+HTTP = "webtorch_zone models:16m; keepalive_timeout 1s;"
 
 SERVER = """
 location = /total { webtorch_handler app:total resume=60s; }
