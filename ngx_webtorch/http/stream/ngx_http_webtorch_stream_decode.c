@@ -255,17 +255,27 @@ ngx_http_webtorch_stream_decode_post(ngx_http_webtorch_stream_t *st,
     t->task.event.handler = ngx_http_webtorch_chunk_event_handler;
     t->task.event.log = ngx_cycle->log;
 
-    /* the message is the thread's from the time when the task is posted */
+    /*
+     * The message is the thread's from the time when the task is posted: it
+     * must not be counted twice even for a moment, or the thread would find
+     * that there is no room for what it decodes.
+     */
 
     chunk->message = st->message;
-    size = ngx_http_webtorch_stream_counted(&st->message);
+    size = ngx_http_webtorch_stream_counted(&chunk->message);
 
+    st->message.data = NULL;
+    st->message.len = 0;
+    st->message.size = 0;
+
+    ngx_http_webtorch_stream_count(st);
     ngx_webtorch_queue_hold(&chunk->account, size);
 
     wlcf = ngx_http_get_module_loc_conf(st->request, ngx_http_webtorch_module);
 
     if (ngx_thread_task_post(wlcf->thread_pool, &t->task) != NGX_OK) {
         ngx_webtorch_queue_release(&chunk->account, size);
+        ngx_webtorch_message_free(&chunk->message);
         ngx_free(t);
 
         return ngx_webtorch_error(&st->err, NGX_HTTP_SERVICE_UNAVAILABLE,
@@ -275,13 +285,8 @@ ngx_http_webtorch_stream_decode_post(ngx_http_webtorch_stream_t *st,
 
     ngx_add_timer(&t->task.event, NGX_HTTP_WEBTORCH_THREAD_TIMEOUT);
 
-    st->message.data = NULL;
-    st->message.len = 0;
-    st->message.size = 0;
     st->deflated = 0;
     st->in_thread = &chunk->st;
-
-    ngx_http_webtorch_stream_count(st);
 
     return NGX_OK;
 }

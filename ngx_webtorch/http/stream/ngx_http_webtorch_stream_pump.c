@@ -450,9 +450,10 @@ ngx_http_webtorch_stream_next_answers(ngx_http_webtorch_stream_t *st)
 static void
 ngx_http_webtorch_stream_end_with_error(ngx_http_webtorch_stream_t *st)
 {
-    /* no chunk is read any more */
+    /* no chunk is read any more, and the request may live on for long */
 
     ngx_webtorch_message_free(&st->message);
+    ngx_http_webtorch_stream_count(st);
 
     st->fatal = ngx_http_webtorch_stream_is_fatal(st);
     st->fail(st);
