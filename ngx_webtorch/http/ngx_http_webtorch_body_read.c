@@ -3,7 +3,18 @@
 #include "ngx_http_webtorch_body.h"
 
 
-static void ngx_http_webtorch_drop_refused(ngx_http_request_t *r);
+void
+ngx_http_webtorch_body_drop_refused(ngx_http_request_t *r)
+{
+    ngx_http_request_body_t  *rb;
+
+    rb = r->main->request_body;
+
+    if (rb && rb->rest > 0 && !r->main->request_body_no_buffering) {
+        rb->rest = 0;
+        rb->bufs = NULL;
+    }
+}
 
 
 ngx_uint_t
@@ -38,7 +49,7 @@ ngx_http_webtorch_read_body(ngx_http_request_t *r,
     ngx_http_client_body_handler_pt handler)
 {
     if (r->request_body) {
-        ngx_http_webtorch_drop_refused(r->main);
+        ngx_http_webtorch_body_drop_refused(r);
 
         r->main->count++;
         handler(r);
@@ -47,18 +58,4 @@ ngx_http_webtorch_read_body(ngx_http_request_t *r,
     }
 
     return ngx_http_read_client_request_body(r, handler);
-}
-
-
-static void
-ngx_http_webtorch_drop_refused(ngx_http_request_t *r)
-{
-    ngx_http_request_body_t  *rb;
-
-    rb = r->request_body;
-
-    if (rb && rb->rest > 0 && !r->request_body_no_buffering) {
-        rb->rest = 0;
-        rb->bufs = NULL;
-    }
 }

@@ -58,8 +58,16 @@ ngx_http_webtorch_stream_handler(ngx_http_request_t *r)
 
     st = ctx->stream;
 
-    rc = (r->method == NGX_HTTP_GET) ? ngx_http_webtorch_websocket_check(r, st)
-                                     : ngx_http_webtorch_stream_negotiate(r, st);
+    if (r->method == NGX_HTTP_GET) {
+        rc = ngx_http_webtorch_websocket_check(r, st);
+
+    } else {
+        rc = ngx_http_webtorch_stream_negotiate(r, st);
+
+        if (rc == NGX_DECLINED) {
+            rc = ngx_http_webtorch_stream_http_check(r);
+        }
+    }
 
     if (rc != NGX_DECLINED) {
         return rc;

@@ -9,9 +9,30 @@
 #include "ngx_http_webtorch_stream_pump.h"
 
 
-static void ngx_http_webtorch_stream_http_read_handler(ngx_http_request_t *r);
 static void ngx_http_webtorch_stream_http_body_handler(ngx_http_request_t *r);
 static void ngx_http_webtorch_stream_http_start(ngx_http_webtorch_stream_t *st);
+
+
+ngx_int_t
+ngx_http_webtorch_stream_http_check(ngx_http_request_t *r)
+{
+    ngx_http_webtorch_body_drop_refused(r);
+
+    if (ngx_http_webtorch_body_complete(r)) {
+        return NGX_DECLINED;
+    }
+
+    /* a stream that "open" has refused has taken nothing of it yet */
+
+    if (r->reading_body
+        && r->request_body->post_handler
+           == ngx_http_webtorch_stream_http_body_handler)
+    {
+        return NGX_DECLINED;
+    }
+
+    return ngx_http_webtorch_incomplete_body(r);
+}
 
 
 ngx_int_t
@@ -30,7 +51,7 @@ ngx_http_webtorch_stream_http(ngx_http_request_t *r,
 
     if (r->request_body) {
         rc = ngx_http_webtorch_read_body(r,
-                                   ngx_http_webtorch_stream_http_read_handler);
+                                   ngx_http_webtorch_stream_http_body_handler);
 
     } else {
         r->request_body_no_buffering = 1;
@@ -44,26 +65,6 @@ ngx_http_webtorch_stream_http(ngx_http_request_t *r,
     }
 
     return NGX_DONE;
-}
-
-
-/* the body has been read before, for example for a mirror */
-
-static void
-ngx_http_webtorch_stream_http_read_handler(ngx_http_request_t *r)
-{
-    /* a stream that "open" has refused has taken nothing of it yet */
-
-    if (!ngx_http_webtorch_body_complete(r)
-        && !(r->reading_body
-             && r->request_body->post_handler
-                == ngx_http_webtorch_stream_http_body_handler))
-    {
-        ngx_http_finalize_request(r, ngx_http_webtorch_incomplete_body(r));
-        return;
-    }
-
-    ngx_http_webtorch_stream_http_body_handler(r);
 }
 
 

@@ -36,6 +36,12 @@ location = /second {
     error_page 403 = @words;
 }
 location @words { webtorch_handler app:words; }
+location = /passed {
+    proxy_request_buffering off;
+    proxy_pass http://127.0.0.1:1;
+    error_page 502 = @total;
+}
+location @total { webtorch_handler app:total resume=60s; }
 location = /large.bin { root PREFIX; }
 location = /slow { proxy_ignore_client_abort on; proxy_pass http://127.0.0.1:PORT/waiting; }
 location = /waiting { webtorch_handler app:waiting; }
@@ -154,6 +160,20 @@ def test_stream_goes_on_beside_a_refused_request(server, method, headers, code):
                 assert taker.row() == 6
                 taker.finish()
                 assert taker.line() == b""
+
+
+def test_stream_goes_on_beside_an_incomplete_body(server):
+    """A proxy that does not buffer has begun to read it."""
+    with duplex(server, "/total") as client:
+        client.send_row(1)
+        assert client.row() == 1
+        path = f"/passed?stream_id={client.headers['stream-id']}&stream_offset=1"
+        kind = "Content-Type: application/x-ndjson"
+        with request(server, "POST", path, kind, *LENGTH, body=b"x") as refused:
+            assert status(refused) == 500
+            server.wait_for_log("the request body has not been read to its end")
+            client.send_row(2)
+            assert client.row() == 3
 
 
 def test_reload_beside_refused_requests(fresh):
