@@ -16,14 +16,29 @@ METHOD = (
 
 
 def function_of(called: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function that has the code and the annotations of what is called."""
+    """Return the function that has the annotations of what is called."""
     while isinstance(called, functools.partial):
         called = called.func
-    if inspect.isroutine(called) or isinstance(called, type) or hasattr(called, "__wrapped__"):
-        return called
+    return called if hasattr(called, "__wrapped__") else run_by(called)
+
+
+def run_by(called: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function that a call runs, which says whether it is a coroutine or a generator.
+
+    It is not the one that `functools.update_wrapper` makes an object look like.
+    """
+    while isinstance(called, functools.partial):
+        called = called.func
     if isinstance(called, nn.Module):
-        return type(called).forward
+        return type(_uncompiled(called)).forward
+    if inspect.isroutine(called) or isinstance(called, type):
+        return called
     return type(called).__call__
+
+
+def _uncompiled(module: nn.Module) -> nn.Module:
+    """Return the module that `torch.compile` was given, or the module itself."""
+    return getattr(module, "_orig_mod", module)
 
 
 def code_of(called: Callable[..., Any]) -> types.CodeType | None:
@@ -49,7 +64,9 @@ def signature(called: Callable[..., Any]) -> inspect.Signature:
         ValueError: It has none.
 
     """
-    found = inspect.signature(called.forward if isinstance(called, nn.Module) else called)
+    found = inspect.signature(
+        _uncompiled(called).forward if isinstance(called, nn.Module) else called
+    )
     given = called.keywords if isinstance(called, functools.partial) else {}
     left = [each for name, each in found.parameters.items() if name not in given]
     return found.replace(parameters=left) if given else found

@@ -99,7 +99,7 @@ def bind(function: Callable[..., Any], sources: Sources) -> Callable[[Request], 
     except (TypeError, ValueError):
         return function
     hints = _Hints(function, signature)
-    code = _annotations.function_of(function)
+    code = _annotations.run_by(function)
     if not (inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code)):
         hints.check_return()
         if restrict := restriction(hints.returned):
@@ -117,7 +117,7 @@ def bind(function: Callable[..., Any], sources: Sources) -> Callable[[Request], 
 
 def _restricted(function: Callable[..., Any], restrict: Callable[[Any], Any]) -> Callable[..., Any]:
     """Return a function that answers what `restrict` makes of what a function returns."""
-    if inspect.iscoroutinefunction(_annotations.function_of(function)):
+    if inspect.iscoroutinefunction(_annotations.run_by(function)):
 
         async def answer_later(*args: Any, **kwargs: Any) -> Any:
             return restrict(await function(*args, **kwargs))

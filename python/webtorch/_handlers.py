@@ -133,11 +133,12 @@ class TensorFunction:
             SignatureError: It returns a coroutine or a generator.
 
         """
-        if inspect.isasyncgenfunction(self._code):
+        code = _annotations.run_by(self._function)
+        if inspect.isasyncgenfunction(code):
             kind = 'an asynchronous generator ("async def" with "yield") of tensors'
-        elif inspect.isgeneratorfunction(self._code):
+        elif inspect.isgeneratorfunction(code):
             kind = 'a generator ("yield") of tensors'
-        elif inspect.iscoroutinefunction(self._code):
+        elif inspect.iscoroutinefunction(code):
             kind = 'a coroutine ("async def") of tensors'
         else:
             return
@@ -400,7 +401,7 @@ class RequestFunction:
         self.variables = tuple(variables)
         self.threads = threads
         self.content_type = content_type
-        code = _annotations.function_of(function)
+        code = _annotations.run_by(function)
         is_asynchronous_generator = inspect.isasyncgenfunction(code)
         self.is_generator = is_asynchronous_generator or inspect.isgeneratorfunction(code)
         self.is_coroutine = is_asynchronous_generator or inspect.iscoroutinefunction(code)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor
 
+from webtorch import _annotations
 from webtorch._cells import SECONDS, Kind, Wanted, own_cells
 from webtorch._trace import has_spans
 
@@ -225,7 +226,7 @@ class stage:
     def __call__(self, function: _Function) -> _Function:
         """Make each call of a function, or coroutine, a call of the stage; its result leaves."""
         name, rate = self._stage.name, self._rate
-        if inspect.iscoroutinefunction(function):
+        if inspect.iscoroutinefunction(_annotations.run_by(function)):
 
             async def run_later(*args: Any, **kwargs: Any) -> Any:
                 with stage(name, sample=rate) as call:

@@ -543,7 +543,7 @@ def _check_count(function: Callable[..., Any], count: int, what: str) -> None:
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     positional = [each for each in parameters if each.kind in kinds]
     needed = sum(each.default is each.empty for each in positional)
-    if inspect.iscoroutinefunction(function):
+    if inspect.iscoroutinefunction(_annotations.run_by(function)):
         raise SignatureError(f'its {what} function is "async def", which is not awaited: use "def"')
     if not needed <= count <= len(positional):
         values = "a request" if what == "open" else f"{count} states"

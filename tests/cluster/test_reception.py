@@ -93,7 +93,8 @@ def test_guests_port_that_is_taken_is_logged(site, caplog):
     found.close()
 
 
-def test_guests_come_again_when_no_thread_could_be_started(site, monkeypatch):
+def test_guests_come_again_when_no_thread_could_be_started(site, monkeypatch, caplog):
+    caplog.set_level("INFO")
     one, _, guest = start(site)
     begin = threading.Thread.start
     failed = []
@@ -108,6 +109,7 @@ def test_guests_come_again_when_no_thread_could_be_started(site, monkeypatch):
     with pytest.raises(ClusterError):
         ask(guest, site, one)
     assert failed
+    wait_for(lambda: "a connection of a guest is closed" in caplog.text, "a line of the log")
     assert len(one.reception._calls) <= 2
 
     def answers():

@@ -563,6 +563,17 @@ class Asynchronous:
         return {"size": size}
 
 
+class Retrying:
+    """A decorator that is a class: its object looks like the function."""
+
+    def __init__(self, function):
+        self.function = function
+        functools.update_wrapper(self, function)
+
+    async def __call__(self, *args, **kwargs):
+        return self.function(*args, **kwargs)
+
+
 class Yielding:
     def __call__(self, size: int = 1):
         yield size
@@ -593,6 +604,26 @@ def test_kinds_of_what_is_called():
     assert webtorch.handler(Yielding()).is_generator
     bound = webtorch.handler(Asynchronous()).bind()
     assert asyncio.run(bound(Request(args="size=2"))) == {"size": 2}
+
+
+def test_object_that_looks_like_a_function():
+    @webtorch.handler
+    @Retrying
+    def sized(size: int = 1) -> dict[str, int]:
+        return {"size": size}
+
+    assert sized.is_coroutine
+    assert asyncio.run(sized.bind()(Request(args="size=2"))) == {"size": 2}
+
+
+def test_compiled_module():
+    class Doubled(torch.nn.Module):
+        def forward(self, x: Float32[Tensor, "batch"]) -> Float32[Tensor, "batch"]:
+            return 2 * x
+
+    for made in (webtorch.infer(Doubled()), webtorch.infer(torch.compile(Doubled()))):
+        assert [spec.name for spec in made.schema.inputs] == ["x"]
+        assert made.name.endswith("Doubled.forward")
 
 
 def test_partial_function_of_tensors():

@@ -115,8 +115,7 @@ class Reception:
                         is_told = False
                     listener.settimeout(_POLL)
                     self._accept(listener)
-            except (OSError, RuntimeError) as error:
-                # RuntimeError: no thread can be started now
+            except OSError as error:
                 if not is_told and time.monotonic() - since > self._settings.timeout:
                     log.error(
                         "guests are not answered at %s, port %d, and no link is measured: %s",
@@ -140,9 +139,10 @@ class Reception:
             )
             try:
                 thread.start()
-            except RuntimeError:
+            except RuntimeError as error:
+                # none can be started now: the guest comes again
                 self._forget(connection)
-                raise
+                log.info("a connection of a guest is closed: %s", error)
 
     def _has_room(self, connection: socket.socket) -> bool:
         """Return whether there is room for a connection: one that has said nothing gives way."""
