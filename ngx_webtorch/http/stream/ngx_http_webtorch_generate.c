@@ -464,23 +464,17 @@ static ngx_int_t
 ngx_http_webtorch_generate_answer(ngx_http_webtorch_stream_t *st,
     webtorch_job_t *job)
 {
-    uint32_t          i;
-    const void       *data[WEBTORCH_MAX_TENSORS];
-    webtorch_spec_t  *specs;
+    ngx_http_webtorch_stream_row_t  row;
 
-    specs = ngx_webtorch_batch_specs(&st->waiter);
-
-    for (i = 0; i < st->conf->wire.noutputs; i++) {
-        data[i] = ngx_webtorch_batch_output(&st->waiter, job, i);
-    }
+    ngx_http_webtorch_stream_row_init(st, job, &row);
 
     if (st->whole) {
 
-        if (ngx_http_webtorch_whole_add(st, specs, data) != NGX_OK) {
+        if (ngx_http_webtorch_whole_add(st, row.specs, row.data) != NGX_OK) {
             return NGX_ERROR;
         }
 
-    } else if (ngx_http_webtorch_stream_answer(st, specs, data) != NGX_OK) {
+    } else if (ngx_http_webtorch_stream_answer(st, &row) != NGX_OK) {
         return ngx_webtorch_error(&st->err, NGX_HTTP_INTERNAL_SERVER_ERROR,
                                   "no_memory", "no memory");
     }

@@ -2,9 +2,9 @@
 /*
  * http/stream: a connection whose chunks are rows, each of which is answered as
  * it comes.  The files from the bottom to the top: handshake, account, table,
- * deflate, output, input, resume, decode, chunk, format, head, pump, ping, turn,
- * whole, upkeep, http, websocket, content, generator, generate,
- * generate_protocol, conf.
+ * deflate, row, output, encode, input, resume, decode, chunk, format, head,
+ * pump, ping, turn, whole, upkeep, http, websocket, content, generator,
+ * generate, generate_protocol, conf.
  *
  * A chunk is a job of the handler's runner, so that rows of all streams that
  * are ready are one call.  A stream has one chunk in a call at a time.  Beside
@@ -47,6 +47,7 @@
 typedef struct ngx_http_webtorch_stream_s   ngx_http_webtorch_stream_t;
 typedef struct ngx_http_webtorch_streams_s  ngx_http_webtorch_streams_t;
 typedef struct ngx_http_webtorch_whole_s    ngx_http_webtorch_whole_t;
+typedef struct ngx_http_webtorch_result_s   ngx_http_webtorch_result_t;
 
 
 typedef enum {
@@ -148,13 +149,20 @@ struct ngx_http_webtorch_stream_s {
     ngx_webtorch_account_t       account;    /* of the messages and answers */
 
     ngx_http_webtorch_stream_t **in_thread;  /* of the task that decodes its
-                                                chunk, to be set to NULL when
-                                                the request ends; or NULL */
+                                                chunk or encodes its answer, to
+                                                be set to NULL when the request
+                                                ends; or NULL */
 
-    /* the chunk is answered; or it is decoded, NGX_ERROR: err is set */
+    /*
+     * The chunk is answered; or it is decoded, NGX_ERROR: err is set; or its
+     * answer is encoded, NGX_ERROR: there is no memory.
+     */
     void                       (*answered)(ngx_webtorch_waiter_t *waiter,
                                            webtorch_job_t *job);
     void                       (*decoded)(ngx_http_webtorch_stream_t *st,
+                                          ngx_int_t rc);
+    void                       (*encoded)(ngx_http_webtorch_stream_t *st,
+                                          ngx_http_webtorch_result_t *result,
                                           ngx_int_t rc);
 
     ngx_webtorch_error_t         err;
@@ -215,7 +223,8 @@ struct ngx_http_webtorch_stream_s {
     unsigned                     opened:1;   /* open has succeeded */
     unsigned                     sending:1;  /* the other answer is sent */
     unsigned                     in_call:1;  /* its chunk is in a batch,
-                                                or in a thread */
+                                                or it, or its answer, in a
+                                                thread */
     unsigned                     ended:1;    /* no chunk is read any more */
     unsigned                     more:1;     /* bytes are not parsed yet, as
                                                 answers wait */

@@ -3,6 +3,7 @@
 #include "ngx_http_webtorch_stream_account.h"
 #include "ngx_http_webtorch_stream_decode.h"
 #include "ngx_http_webtorch_stream_deflate.h"
+#include "ngx_http_webtorch_stream_output.h"
 #include "ngx_http_webtorch_stream_resume.h"
 #include "ngx_webtorch_runner.h"
 #include "ngx_webtorch_status.h"
@@ -151,6 +152,64 @@ ngx_http_webtorch_stream_add_decoded(ngx_http_webtorch_stream_t *st,
     }
 
     ngx_http_webtorch_stream_add_row(st);
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_webtorch_stream_chunk_answer(ngx_http_webtorch_stream_t *st,
+    webtorch_job_t *job)
+{
+    ngx_int_t                   rc;
+    ngx_http_webtorch_result_t  result;
+
+    if (job == NULL || job->status != 0) {
+        return ngx_http_webtorch_stream_chunk_failed(st, job);
+    }
+
+    ngx_http_webtorch_stream_row_init(st, job, &result.row);
+
+    if (st->claim.record) {
+        ngx_http_webtorch_stream_new_states(st, job, result.states);
+    }
+
+    result.done = ngx_http_webtorch_stream_chunk_done(st, job);
+
+    rc = ngx_http_webtorch_stream_encode_post(st, &result);
+
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
+
+    return ngx_http_webtorch_stream_chunk_end(st, &result,
+                             ngx_http_webtorch_stream_answer(st, &result.row));
+}
+
+
+ngx_int_t
+ngx_http_webtorch_stream_chunk_end(ngx_http_webtorch_stream_t *st,
+    ngx_http_webtorch_result_t *result, ngx_int_t rc)
+{
+    if (rc != NGX_OK) {
+        return ngx_webtorch_error(&st->err, NGX_HTTP_INTERNAL_SERVER_ERROR,
+                                  "no_memory", "no memory");
+    }
+
+    if (st->claim.record
+        && ngx_http_webtorch_stream_commit(st, result->states, result->done)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (result->done) {
+        st->ended = 1;
+
+        if (st->end) {
+            st->end(st);
+        }
+    }
 
     return NGX_OK;
 }

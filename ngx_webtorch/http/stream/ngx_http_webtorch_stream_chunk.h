@@ -6,7 +6,7 @@
 #define _NGX_HTTP_WEBTORCH_STREAM_CHUNK_H_INCLUDED_
 
 
-#include "ngx_http_webtorch_stream.h"
+#include "ngx_http_webtorch_stream_encode.h"
 
 
 /*
@@ -15,6 +15,17 @@
  * NGX_ERROR: st->err is set, nothing was added.
  */
 ngx_int_t ngx_http_webtorch_stream_add_chunk(ngx_http_webtorch_stream_t *st);
+
+/*
+ * From within answered(): adds the answer.  NGX_AGAIN: a thread encodes it, and
+ * st->encoded() is called; NGX_ERROR: st->err is set.
+ */
+ngx_int_t ngx_http_webtorch_stream_chunk_answer(ngx_http_webtorch_stream_t *st,
+    webtorch_job_t *job);
+
+/* the answer was added, or not, by its return code; NGX_ERROR: st->err is set */
+ngx_int_t ngx_http_webtorch_stream_chunk_end(ngx_http_webtorch_stream_t *st,
+    ngx_http_webtorch_result_t *result, ngx_int_t rc);
 
 /*
  * From within answered(), of a chunk that has not failed: the states are those of

@@ -4,8 +4,6 @@
 #include "ngx_http_webtorch_stream_deflate.h"
 #include "ngx_http_webtorch_logged.h"
 #include "ngx_webtorch_buffer.h"
-#include "ngx_webtorch_tensor.h"
-#include "ngx_webtorch_utf8.h"
 #include "ngx_webtorch_ws.h"
 
 
@@ -14,16 +12,10 @@
     (sizeof("event: error\nid: \ndata: \n\n") + NGX_INT64_LEN)
 
 
-static size_t ngx_http_webtorch_stream_bound(ngx_http_webtorch_stream_t *st,
-    webtorch_spec_t *specs, const void **data, uint32_t n);
-static u_char *ngx_http_webtorch_stream_encode(ngx_http_webtorch_stream_t *st,
-    u_char *p, webtorch_spec_t *specs, const void **data, uint32_t n);
-static ngx_uint_t ngx_http_webtorch_stream_is_utf8(u_char *start,
-    u_char *last);
+static void ngx_http_webtorch_stream_end_answer(ngx_http_webtorch_stream_t *st,
+    ngx_http_webtorch_stream_row_t *row, u_char *start, u_char *last);
 static u_char *ngx_http_webtorch_stream_reserve(ngx_http_webtorch_stream_t *st,
     size_t size);
-static u_char *ngx_http_webtorch_stream_begin_frame(
-    ngx_http_webtorch_stream_t *st, u_char *p, ngx_uint_t error);
 static void ngx_http_webtorch_stream_end_frame(ngx_http_webtorch_stream_t *st,
     u_char *start, u_char *last, ngx_uint_t opcode);
 static u_char *ngx_http_webtorch_stream_end_message(
@@ -31,38 +23,101 @@ static u_char *ngx_http_webtorch_stream_end_message(
     ngx_uint_t opcode);
 
 
+void
+ngx_http_webtorch_stream_row_init(ngx_http_webtorch_stream_t *st,
+    webtorch_job_t *job, ngx_http_webtorch_stream_row_t *row)
+{
+    uint32_t  i;
+
+    row->specs = ngx_webtorch_batch_specs(&st->waiter);
+
+    for (i = 0; i < st->conf->wire.noutputs; i++) {
+        row->data[i] = ngx_webtorch_batch_output(&st->waiter, job, i);
+    }
+
+    row->n = st->conf->wire.noutputs;
+    row->payload = st->out_payload;
+    row->prefix = st->prefix;
+    row->layout = st->layout;
+
+    row->check = (st->websocket
+                  && !st->binary
+                  && st->out_payload == NGX_HTTP_WEBTORCH_PAYLOAD_TEXT
+                  && row->specs[0].dtype == WEBTORCH_BYTES);
+    row->binary = 0;
+}
+
+
 ngx_int_t
 ngx_http_webtorch_stream_answer(ngx_http_webtorch_stream_t *st,
-    webtorch_spec_t *specs, const void **data)
+    ngx_http_webtorch_stream_row_t *row)
 {
-    u_char    *p, *start;
-    uint32_t   n;
-
-    n = st->conf->wire.noutputs;
+    u_char  *p, *start;
 
     p = ngx_http_webtorch_stream_reserve(st,
-            ngx_http_webtorch_stream_bound(st, specs, data, n));
+                                      ngx_http_webtorch_stream_row_bound(row));
     if (p == NULL) {
         return NGX_ERROR;
     }
 
     start = ngx_http_webtorch_stream_begin_frame(st, p, 0);
-    p = ngx_http_webtorch_stream_encode(st, start, specs, data, n);
+    p = ngx_http_webtorch_stream_row_encode(row, start);
 
-    if (st->websocket
-        && !st->binary
-        && st->out_payload == NGX_HTTP_WEBTORCH_PAYLOAD_TEXT
-        && specs[0].dtype == WEBTORCH_BYTES)
-    {
-        st->binary = !ngx_http_webtorch_stream_is_utf8(start, p);
+    ngx_http_webtorch_stream_end_answer(st, row, start, p);
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_webtorch_stream_put_answer(ngx_http_webtorch_stream_t *st,
+    ngx_http_webtorch_stream_row_t *row, ngx_webtorch_message_t *m,
+    size_t start)
+{
+    u_char                  *p;
+    ngx_webtorch_message_t  *bytes;
+
+    bytes = &st->answers[st->filling].bytes;
+
+    if (bytes->len == 0) {
+        ngx_webtorch_message_free(bytes);
+
+        bytes->data = m->data;
+        bytes->size = m->size;
+        m->data = NULL;
+
+        p = (u_char *) bytes->data;
+
+    } else {
+
+        /* the answer before this one is still being sent */
+
+        p = ngx_http_webtorch_stream_reserve(st, m->len);
+        if (p == NULL) {
+            return NGX_ERROR;
+        }
+
+        ngx_memcpy(p, m->data, m->len);
     }
 
-    ngx_http_webtorch_stream_end_frame(st, start, p,
+    ngx_http_webtorch_stream_end_answer(st, row, p + start, p + m->len);
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_webtorch_stream_end_answer(ngx_http_webtorch_stream_t *st,
+    ngx_http_webtorch_stream_row_t *row, u_char *start, u_char *last)
+{
+    if (row->check) {
+        st->binary = row->binary;
+    }
+
+    ngx_http_webtorch_stream_end_frame(st, start, last,
         st->binary ? NGX_WEBTORCH_WS_BINARY : NGX_WEBTORCH_WS_TEXT);
 
     st->nanswers++;
-
-    return NGX_OK;
 }
 
 
@@ -108,86 +163,6 @@ ngx_http_webtorch_stream_repeat(ngx_http_webtorch_stream_t *st)
     st->nanswers++;
 
     return NGX_OK;
-}
-
-
-static size_t
-ngx_http_webtorch_stream_bound(ngx_http_webtorch_stream_t *st,
-    webtorch_spec_t *specs, const void **data, uint32_t n)
-{
-    uint32_t  i;
-
-    if (st->out_payload == NGX_HTTP_WEBTORCH_PAYLOAD_RAW) {
-        return (size_t) specs[0].row_size;
-    }
-
-    st->layout.text = 0;
-
-    for (i = 0; i < n; i++) {
-        st->layout.text += ngx_webtorch_text_size(&specs[i], data[i], 1);
-    }
-
-    if (st->out_payload == NGX_HTTP_WEBTORCH_PAYLOAD_TEXT) {
-        return st->layout.text;
-    }
-
-    return st->prefix.len
-           + ngx_webtorch_codec_json.bound(specs, n, &st->layout);
-}
-
-
-static u_char *
-ngx_http_webtorch_stream_encode(ngx_http_webtorch_stream_t *st, u_char *p,
-    webtorch_spec_t *specs, const void **data, uint32_t n)
-{
-    u_char                 *last;
-    const webtorch_text_t  *text;
-
-    switch (st->out_payload) {
-
-    case NGX_HTTP_WEBTORCH_PAYLOAD_RAW:
-        return ngx_cpymem(p, data[0], (size_t) specs[0].row_size);
-
-    case NGX_HTTP_WEBTORCH_PAYLOAD_TEXT:
-        text = data[0];
-
-        if (text->len == 0) {
-            return p;
-        }
-
-        return ngx_cpymem(p, (void *) (uintptr_t) text->at, text->len);
-
-    default: /* NGX_HTTP_WEBTORCH_PAYLOAD_JSON */
-
-        if (st->prefix.len) {
-            p = ngx_cpymem(p, st->prefix.data, st->prefix.len);
-            st->layout.named = 1;
-        }
-
-        last = (u_char *) ngx_webtorch_codec_json.encode((char *) p, specs, n,
-                                                         data, &st->layout);
-
-        if (st->prefix.len) {
-            /* both are one object */
-            *p = ',';
-        }
-
-        return last;
-    }
-}
-
-
-/* RFC 6455: a text message that is not UTF-8 fails the connection */
-
-static ngx_uint_t
-ngx_http_webtorch_stream_is_utf8(u_char *start, u_char *last)
-{
-    ngx_webtorch_utf8_t  utf8;
-
-    ngx_memzero(&utf8, sizeof(ngx_webtorch_utf8_t));
-
-    return ngx_webtorch_utf8_check(&utf8, start, (size_t) (last - start)) == 0
-           && utf8.left == 0;
 }
 
 
@@ -348,6 +323,19 @@ ngx_http_webtorch_stream_sent(ngx_http_webtorch_stream_t *st)
 }
 
 
+size_t
+ngx_http_webtorch_stream_frame_size(ngx_http_webtorch_stream_t *st, size_t size)
+{
+    /* a payload that is compressed is there twice */
+
+    if (st->window && size >= NGX_HTTP_WEBTORCH_DEFLATE_MIN) {
+        size += ngx_min(size, NGX_HTTP_WEBTORCH_DEFLATE_MAX);
+    }
+
+    return size + NGX_HTTP_WEBTORCH_STREAM_AROUND;
+}
+
+
 /* the end of the answers that wait, with room for a payload of so many bytes */
 
 static u_char *
@@ -357,14 +345,7 @@ ngx_http_webtorch_stream_reserve(ngx_http_webtorch_stream_t *st, size_t size)
     ngx_webtorch_message_t  *m;
 
     m = &st->answers[st->filling].bytes;
-
-    /* a payload that is compressed is there twice */
-
-    if (st->window && size >= NGX_HTTP_WEBTORCH_DEFLATE_MIN) {
-        size += ngx_min(size, NGX_HTTP_WEBTORCH_DEFLATE_MAX);
-    }
-
-    size += m->len + NGX_HTTP_WEBTORCH_STREAM_AROUND;
+    size = m->len + ngx_http_webtorch_stream_frame_size(st, size);
 
     if (size > m->size) {
         size = ngx_max(size, 2 * m->size);
@@ -382,9 +363,7 @@ ngx_http_webtorch_stream_reserve(ngx_http_webtorch_stream_t *st, size_t size)
 }
 
 
-/* returns where the payload begins */
-
-static u_char *
+u_char *
 ngx_http_webtorch_stream_begin_frame(ngx_http_webtorch_stream_t *st, u_char *p,
     ngx_uint_t error)
 {
@@ -494,7 +473,12 @@ ngx_http_webtorch_stream_end_message(ngx_http_webtorch_stream_t *st,
     p = ngx_webtorch_ws_header(p, (unsigned) opcode, len);
 
     *payload = p;
-    ngx_memmove(p, start, len);
+
+    /* the header of a large one has the length that was left for it */
+
+    if (p != start) {
+        ngx_memmove(p, start, len);
+    }
 
     return p + len;
 }

@@ -6,14 +6,35 @@
 #define _NGX_HTTP_WEBTORCH_STREAM_OUTPUT_H_INCLUDED_
 
 
-#include "ngx_http_webtorch_stream.h"
+#include "ngx_http_webtorch_stream_row.h"
 
 
-/* all return NGX_ERROR if there is no memory */
+/* those of ngx_int_t return NGX_ERROR if there is no memory */
+
+/* from within answered(), of a chunk that has not failed */
+void ngx_http_webtorch_stream_row_init(ngx_http_webtorch_stream_t *st,
+    webtorch_job_t *job, ngx_http_webtorch_stream_row_t *row);
 
 /* adds the row of a chunk */
 ngx_int_t ngx_http_webtorch_stream_answer(ngx_http_webtorch_stream_t *st,
-    webtorch_spec_t *specs, const void **data);
+    ngx_http_webtorch_stream_row_t *row);
+
+/* bytes of a payload and its frame, at most */
+size_t ngx_http_webtorch_stream_frame_size(ngx_http_webtorch_stream_t *st,
+    size_t size);
+
+/* returns where the payload begins */
+u_char *ngx_http_webtorch_stream_begin_frame(ngx_http_webtorch_stream_t *st,
+    u_char *p, ngx_uint_t error);
+
+/*
+ * Adds an answer that was encoded elsewhere: a message with the beginning of
+ * its frame, the payload from start on, and room for the end of the frame.  The
+ * message is taken if it is not copied: its data is NULL then.
+ */
+ngx_int_t ngx_http_webtorch_stream_put_answer(ngx_http_webtorch_stream_t *st,
+    ngx_http_webtorch_stream_row_t *row, ngx_webtorch_message_t *m,
+    size_t start);
 
 /* the payload of that answer, and takes it back before it is sent */
 const u_char *ngx_http_webtorch_stream_payload(ngx_http_webtorch_stream_t *st);

@@ -32,8 +32,11 @@ static void ngx_http_webtorch_stream_chunk_handler(
     ngx_webtorch_waiter_t *waiter, webtorch_job_t *job);
 static void ngx_http_webtorch_stream_decoded_handler(
     ngx_http_webtorch_stream_t *st, ngx_int_t rc);
-static ngx_int_t ngx_http_webtorch_stream_chunk_answer(
-    ngx_http_webtorch_stream_t *st, webtorch_job_t *job);
+static void ngx_http_webtorch_stream_encoded_handler(
+    ngx_http_webtorch_stream_t *st, ngx_http_webtorch_result_t *result,
+    ngx_int_t rc);
+static void ngx_http_webtorch_stream_answered(ngx_http_webtorch_stream_t *st,
+    ngx_int_t rc);
 
 
 void
@@ -49,6 +52,7 @@ ngx_http_webtorch_stream_begin(ngx_http_webtorch_stream_t *st)
 
     st->answered = ngx_http_webtorch_stream_chunk_handler;
     st->decoded = ngx_http_webtorch_stream_decoded_handler;
+    st->encoded = ngx_http_webtorch_stream_encoded_handler;
 
     if (r->connection->read->timer_set) {
         ngx_del_timer(r->connection->read);
@@ -594,20 +598,47 @@ static void
 ngx_http_webtorch_stream_chunk_handler(ngx_webtorch_waiter_t *waiter,
     webtorch_job_t *job)
 {
-    ngx_connection_t            *c;
+    ngx_int_t                    rc;
     ngx_http_webtorch_stream_t  *st;
 
     st = waiter->data;
-    c = st->request->connection;
 
-    ngx_http_set_log_request(c->log, st->request);
+    ngx_http_set_log_request(st->request->connection->log, st->request);
 
     ngx_http_webtorch_logged_call(st->request, waiter, job);
+
+    rc = ngx_http_webtorch_stream_chunk_answer(st, job);
+
+    if (rc != NGX_AGAIN) {
+        ngx_http_webtorch_stream_answered(st, rc);
+    }
+}
+
+
+static void
+ngx_http_webtorch_stream_encoded_handler(ngx_http_webtorch_stream_t *st,
+    ngx_http_webtorch_result_t *result, ngx_int_t rc)
+{
+    ngx_http_set_log_request(st->request->connection->log, st->request);
+
+    ngx_http_webtorch_stream_answered(st,
+                          ngx_http_webtorch_stream_chunk_end(st, result, rc));
+}
+
+
+/* the answer to a chunk was added; NGX_ERROR: st->err is set */
+
+static void
+ngx_http_webtorch_stream_answered(ngx_http_webtorch_stream_t *st, ngx_int_t rc)
+{
+    ngx_connection_t  *c;
+
+    c = st->request->connection;
 
     st->in_call = 0;
     st->since = ngx_current_msec;
 
-    if (ngx_http_webtorch_stream_chunk_answer(st, job) != NGX_OK) {
+    if (rc != NGX_OK) {
         ngx_http_webtorch_stream_end_with_error(st);
         st->failure = NULL;
 
@@ -639,51 +670,4 @@ ngx_http_webtorch_stream_decoded_handler(ngx_http_webtorch_stream_t *st,
     ngx_http_webtorch_stream_pump(st);
 
     ngx_http_run_posted_requests(c);
-}
-
-
-/* NGX_ERROR: st->err is set */
-
-static ngx_int_t
-ngx_http_webtorch_stream_chunk_answer(ngx_http_webtorch_stream_t *st,
-    webtorch_job_t *job)
-{
-    uint32_t     i;
-    ngx_uint_t   done;
-    const void  *data[WEBTORCH_MAX_TENSORS];
-
-    if (job == NULL || job->status != 0) {
-        return ngx_http_webtorch_stream_chunk_failed(st, job);
-    }
-
-    for (i = 0; i < st->conf->wire.noutputs; i++) {
-        data[i] = ngx_webtorch_batch_output(&st->waiter, job, i);
-    }
-
-    if (ngx_http_webtorch_stream_answer(st,
-                                        ngx_webtorch_batch_specs(&st->waiter),
-                                        data)
-        != NGX_OK)
-    {
-        return ngx_webtorch_error(&st->err, NGX_HTTP_INTERNAL_SERVER_ERROR,
-                                  "no_memory", "no memory");
-    }
-
-    done = ngx_http_webtorch_stream_chunk_done(st, job);
-
-    if (st->claim.record
-        && ngx_http_webtorch_stream_commit(st, job, done) != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
-
-    if (done) {
-        st->ended = 1;
-
-        if (st->end) {
-            st->end(st);
-        }
-    }
-
-    return NGX_OK;
 }

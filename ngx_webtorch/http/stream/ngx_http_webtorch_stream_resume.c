@@ -235,19 +235,25 @@ ngx_http_webtorch_stream_get_states(ngx_http_webtorch_stream_t *st,
 }
 
 
-ngx_int_t
-ngx_http_webtorch_stream_commit(ngx_http_webtorch_stream_t *st,
-    webtorch_job_t *job, ngx_uint_t done)
+void
+ngx_http_webtorch_stream_new_states(ngx_http_webtorch_stream_t *st,
+    webtorch_job_t *job, const void **states)
 {
-    uint32_t                      i, first;
-    const void                   *states[WEBTORCH_MAX_TENSORS];
-    ngx_webtorch_record_chunk_t   chunk;
+    uint32_t  i, first;
 
     first = st->handler->schema.noutputs - st->claim.form->nstates;
 
     for (i = 0; i < st->claim.form->nstates; i++) {
         states[i] = ngx_webtorch_batch_output(&st->waiter, job, first + i);
     }
+}
+
+
+ngx_int_t
+ngx_http_webtorch_stream_commit(ngx_http_webtorch_stream_t *st,
+    const void **states, ngx_uint_t done)
+{
+    ngx_webtorch_record_chunk_t  chunk;
 
     chunk.states = states;
     chunk.answer = ngx_http_webtorch_stream_payload(st);

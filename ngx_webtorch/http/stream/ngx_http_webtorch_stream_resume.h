@@ -21,12 +21,16 @@ ngx_int_t ngx_http_webtorch_stream_join(ngx_http_request_t *r,
 ngx_int_t ngx_http_webtorch_stream_get_states(ngx_http_webtorch_stream_t *st,
     ngx_webtorch_sink_t *sink);
 
+/* from within answered(): the states after a chunk */
+void ngx_http_webtorch_stream_new_states(ngx_http_webtorch_stream_t *st,
+    webtorch_job_t *job, const void **states);
+
 /*
- * From within done(): stores the chunk's states and its answer, which was added
- * last.  NGX_ERROR: another client has the stream, st->err is set.
+ * Stores the states after a chunk, and its answer, which was added last.
+ * NGX_ERROR: another client has the stream, st->err is set.
  */
 ngx_int_t ngx_http_webtorch_stream_commit(ngx_http_webtorch_stream_t *st,
-    webtorch_job_t *job, ngx_uint_t done);
+    const void **states, ngx_uint_t done);
 
 /* chunks that are done */
 uint64_t ngx_http_webtorch_stream_offset(ngx_http_webtorch_stream_t *st);

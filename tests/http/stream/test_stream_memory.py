@@ -4,6 +4,7 @@ import contextlib
 import json
 import subprocess
 
+import numpy as np
 import pytest
 from websockets.sync.client import connect
 
@@ -18,6 +19,9 @@ location = /echo { webtorch_handler app:echo; }
 location = /raw { webtorch_handler app:wide; }
 location = /few { webtorch_handler app:variable max_streams=1; }
 location = /bounded { webtorch_handler app:variable queue_size=1m; }
+location = /grown { webtorch_handler app:grown; }
+location = /summed { webtorch_handler app:summed resume=60s resume_buffer=4m; }
+location = /bytes { webtorch_handler app:bytes_echo; }
 location = /tight { webtorch_handler app:sums queue_size=100k; }
 """
 
@@ -30,6 +34,20 @@ def wide(
 ) -> tuple[Float32[Tensor, "batch"], State[Float32[Tensor, "batch"]]]:
     s = s + x[:, -1]
     return s, s
+
+@webtorch.stream
+def grown(x: Int64[Tensor, "batch"]) -> Int64[Tensor, "batch 200000"]:
+    return x[:, None] + torch.arange(200_000)
+
+@webtorch.stream
+def summed(
+    x: Int64[Tensor, "batch"], s: State[Int64[Tensor, "batch"]]
+) -> tuple[Int64[Tensor, "batch 200000"], State[Int64[Tensor, "batch"]]]:
+    return (s + x)[:, None] + torch.arange(200_000), s + x
+
+@webtorch.stream
+def bytes_echo(x: Strings[list[bytes], "batch"]) -> Strings[list[bytes], "batch"]:
+    return x
 
 @webtorch.infer
 def sums(x: Int64[Tensor, "batch n"]) -> Int64[Tensor, "batch"]:
@@ -46,8 +64,19 @@ IS_DEBUG = (
 
 @pytest.fixture(scope="module")
 def shared_server():
-    with running(Nginx(SERVER, APP, main="error_log tasks.log debug;")) as server:
+    with running(create()) as server:
         yield server
+
+
+@pytest.fixture
+def fresh():
+    """A server that one test reloads."""
+    with running(create()) as server:
+        yield server
+
+
+def create() -> Nginx:
+    return Nginx(SERVER, APP, main="error_log tasks.log debug;", http="webtorch_zone models:64m;")
 
 
 def count_tasks(server) -> int:
@@ -110,6 +139,88 @@ def test_large_chunk_that_is_bad(server):
         first, last = answer.text.splitlines()
         assert first == "1" and json.loads(last)["code"] == code
     check_no_bytes_are_held(server)
+
+
+def grown(value: int) -> list[int]:
+    return [*range(value, value + 200_000)]
+
+
+def test_large_answers(server):
+    """Threads encode them; they are in order, though the client reads late."""
+    before = count_tasks(server)
+    for accept in ("application/x-ndjson", "text/event-stream"):
+        with duplex(server, "/grown", f"Accept: {accept}") as client:
+            for value in range(4):
+                client.send_row(value)
+            client.finish()
+            text = client.rest().decode()
+        if accept == "text/event-stream":
+            lines = [line[6:] for line in text.splitlines() if line.startswith("data: ")]
+        else:
+            lines = text.splitlines()
+        assert [json.loads(line) for line in lines] == [grown(value) for value in range(4)]
+    raw = {"Content-Type": "application/octet-stream", "Accept": "application/octet-stream"}
+    answer = server.post("/grown", data=np.arange(3).tobytes(), headers=raw)
+    assert np.frombuffer(answer.content, np.int64).reshape(3, -1).tolist() == [
+        *map(grown, range(3))
+    ]
+    with connect(f"ws://127.0.0.1:{server.port}/grown", max_size=None) as ws:
+        for value in range(3):
+            ws.send(str(value))
+        assert [json.loads(ws.recv(DEADLINE)) for _ in range(3)] == [*map(grown, range(3))]
+    assert not IS_DEBUG or count_tasks(server) - before >= 14
+    check_no_bytes_are_held(server)
+
+
+def test_large_answers_of_bytes(server):
+    """They have the kind of their message, unless they are not UTF-8."""
+    with connect(f"ws://127.0.0.1:{server.port}/bytes", max_size=None) as ws:
+        for message in ("ä" * 700_000, b"\xff" * 1_400_000, "a" * 1_400_000):
+            ws.send(message)
+            assert ws.recv(DEADLINE) == message
+
+
+def test_large_answers_are_kept(server):
+    with duplex(server, "/summed") as client:
+        client.send_row(1)
+        assert client.row() == grown(1)
+        client.send_row(2)
+        assert client.row() == grown(3)
+        client.reset()
+    back = f"Stream-Id: {client.headers['stream-id']}", "Stream-Offset: 1"
+    with duplex(server, "/summed", *back) as again:
+        assert again.row() == grown(3)
+        again.send_row(3)
+        assert again.row() == grown(6)
+        again.finish()
+        assert again.line() == b""
+
+
+def test_clients_that_go_while_a_thread_encodes(server):
+    for n in range(20):
+        client = Duplex(server, "/grown")
+        client.send_row(n)
+        if n % 2:
+            assert client.head() == 200
+            client.reset()
+        else:
+            client.close()
+    check_no_bytes_are_held(server)
+    with duplex(server, "/grown") as client:
+        client.send_row(1)
+        assert client.row() == grown(1)
+
+
+def test_reload_while_threads_encode(fresh):
+    """The answers are sent before the clients are asked to come back."""
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(duplex(fresh, "/summed")) for _ in range(4)]
+        for client in clients:
+            client.send_row(1)
+        fresh.reload()
+        for client in clients:
+            assert client.row() == grown(1)
+            assert client.row()["code"] == "restart"
 
 
 def test_clients_that_go_while_a_thread_decodes(server):

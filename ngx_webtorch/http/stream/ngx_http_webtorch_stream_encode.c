@@ -1,0 +1,208 @@
+
+#include "ngx_http_webtorch_stream_encode.h"
+#include "ngx_http_webtorch_stream_output.h"
+#include "ngx_http_webtorch_thread.h"
+#include "ngx_webtorch_buffer.h"
+#include "ngx_webtorch_defer.h"
+#include "ngx_webtorch_queue.h"
+
+
+#if (NGX_THREADS)
+
+/*
+ * A task that outlives the request, which may end while the thread works.  It
+ * has all that the thread reads: the batch is kept, and the rest is copied.
+ */
+
+typedef struct {
+    ngx_http_webtorch_result_t    result;
+    ngx_webtorch_batch_t         *batch;
+    ngx_webtorch_message_t        message;     /* the frame and its payload */
+    size_t                        start;       /* of the payload */
+    ngx_http_webtorch_stream_t   *st;          /* NULL: it has ended */
+    ngx_thread_task_t             task;
+    ngx_connection_t              ident;       /* see ngx_webtorch_timer_t */
+} ngx_http_webtorch_encode_task_t;
+
+
+static ngx_int_t ngx_http_webtorch_stream_encode_init(
+    ngx_http_webtorch_stream_t *st, ngx_http_webtorch_encode_task_t *t);
+static void ngx_http_webtorch_stream_encode_thread(void *data, ngx_log_t *log);
+static void ngx_http_webtorch_stream_encode_event_handler(ngx_event_t *ev);
+static void ngx_http_webtorch_stream_encode_free(
+    ngx_http_webtorch_encode_task_t *t);
+
+
+ngx_int_t
+ngx_http_webtorch_stream_encode_post(ngx_http_webtorch_stream_t *st,
+    ngx_http_webtorch_result_t *result)
+{
+    ngx_http_webtorch_loc_conf_t     *wlcf;
+    ngx_http_webtorch_stream_row_t   *row;
+    ngx_http_webtorch_encode_task_t  *t;
+
+    row = &result->row;
+
+    /* the prefix is in the memory of the request */
+
+    if (row->prefix.len) {
+        return NGX_DECLINED;
+    }
+
+    if (row->payload == NGX_HTTP_WEBTORCH_PAYLOAD_JSON) {
+
+        if (ngx_http_webtorch_stream_row_cost(row) < NGX_WEBTORCH_LARGE_TEXT) {
+            return NGX_DECLINED;
+        }
+
+    } else if (ngx_http_webtorch_stream_row_bound(row)
+               < NGX_WEBTORCH_LARGE_SIZE)
+    {
+        return NGX_DECLINED;
+    }
+
+    if (ngx_webtorch_batch_keep(st->waiter.batch) != NGX_OK) {
+        return NGX_DECLINED;
+    }
+
+    t = ngx_calloc(sizeof(ngx_http_webtorch_encode_task_t), ngx_cycle->log);
+    if (t == NULL) {
+        ngx_webtorch_batch_release(st->waiter.batch);
+        return NGX_DECLINED;
+    }
+
+    t->result = *result;
+    t->batch = st->waiter.batch;
+    t->st = st;
+
+    if (ngx_http_webtorch_stream_encode_init(st, t) != NGX_OK) {
+        ngx_webtorch_batch_release(t->batch);
+        ngx_free(t);
+        return NGX_DECLINED;
+    }
+
+    wlcf = ngx_http_get_module_loc_conf(st->request, ngx_http_webtorch_module);
+
+    if (ngx_thread_task_post(wlcf->thread_pool, &t->task) != NGX_OK) {
+        ngx_webtorch_queue_sub(t->message.size);
+        ngx_http_webtorch_stream_encode_free(t);
+        return NGX_DECLINED;
+    }
+
+    /* a worker that shuts down waits for timers */
+
+    ngx_add_timer(&t->task.event, NGX_HTTP_WEBTORCH_THREAD_TIMEOUT);
+
+    st->in_thread = &t->st;
+
+    return NGX_AGAIN;
+}
+
+
+/* memory is only mapped here: the thread is the first that writes to most */
+
+static ngx_int_t
+ngx_http_webtorch_stream_encode_init(ngx_http_webtorch_stream_t *st,
+    ngx_http_webtorch_encode_task_t *t)
+{
+    u_char  *p;
+    size_t   size;
+
+    size = ngx_http_webtorch_stream_frame_size(st,
+                          ngx_http_webtorch_stream_row_bound(&t->result.row));
+
+    p = ngx_webtorch_buffer_alloc(size);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    t->message.data = (char *) p;
+    t->message.size = size;
+    t->start = (size_t) (ngx_http_webtorch_stream_begin_frame(st, p, 0) - p);
+
+    ngx_webtorch_queue_add(size);
+
+    t->ident.fd = (ngx_socket_t) -1;
+    t->ident.data = t;
+
+    t->task.ctx = t;
+    t->task.handler = ngx_http_webtorch_stream_encode_thread;
+    t->task.event.data = &t->ident;
+    t->task.event.handler = ngx_http_webtorch_stream_encode_event_handler;
+    t->task.event.log = ngx_cycle->log;
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_webtorch_stream_encode_thread(void *data, ngx_log_t *log)
+{
+    ngx_http_webtorch_encode_task_t *t = data;
+
+    u_char  *p;
+
+    p = (u_char *) t->message.data;
+
+    t->message.len = (size_t)
+        (ngx_http_webtorch_stream_row_encode(&t->result.row, p + t->start) - p);
+}
+
+
+static void
+ngx_http_webtorch_stream_encode_event_handler(ngx_event_t *ev)
+{
+    ngx_int_t                         rc;
+    ngx_connection_t                 *ident;
+    ngx_http_webtorch_stream_t       *st;
+    ngx_http_webtorch_encode_task_t  *t;
+
+    ident = ev->data;
+    t = ident->data;
+    st = t->st;
+
+    if (ev->timedout) {
+        ngx_log_error(NGX_LOG_ALERT, ev->log, 0,
+                      "an answer in a thread took too long");
+        ev->timedout = 0;
+        return;
+    }
+
+    if (ev->timer_set) {
+        ngx_del_timer(ev);
+    }
+
+    /* the stream counts its answers */
+
+    ngx_webtorch_queue_sub(t->message.size);
+
+    if (st) {
+        st->in_thread = NULL;
+
+        rc = ngx_http_webtorch_stream_put_answer(st, &t->result.row,
+                                                 &t->message, t->start);
+        st->encoded(st, &t->result, rc);
+    }
+
+    ngx_http_webtorch_stream_encode_free(t);
+}
+
+
+static void
+ngx_http_webtorch_stream_encode_free(ngx_http_webtorch_encode_task_t *t)
+{
+    ngx_webtorch_defer_free(t->message.data, t->message.size);
+    ngx_webtorch_batch_release(t->batch);
+    ngx_free(t);
+}
+
+#else
+
+ngx_int_t
+ngx_http_webtorch_stream_encode_post(ngx_http_webtorch_stream_t *st,
+    ngx_http_webtorch_result_t *result)
+{
+    return NGX_DECLINED;
+}
+
+#endif
