@@ -39,6 +39,7 @@ location = /total { webtorch_handler stall_app:total; }
 location = /total/memory { client_body_buffer_size 128m; webtorch_handler stall_app:total; }
 location = /much { webtorch_handler stall_app:much; }
 location = /kept { webtorch_handler stall_app:kept; }
+location = /stream { webtorch_handler stall_app:stream; }
 location = /tensor { webtorch_handler stall_app:tensor; }
 location = /picture { webtorch_handler stall_app:picture; }
 location /v2 { webtorch_inference_protocol; }
@@ -182,6 +183,13 @@ def json_out() -> list[Post]:
     ]
 
 
+def stream_out() -> list[Post]:
+    return [
+        Post("/stream", b"[0.25,0.5]\n", "application/x-ndjson", headers={"Accept": accept})
+        for accept in ("application/x-ndjson", "text/event-stream", "application/octet-stream")
+    ]
+
+
 def npz(compress: bool, x: np.ndarray) -> bytes:
     file = io.BytesIO()
     (np.savez_compressed if compress else np.savez)(file, x=x)
@@ -274,6 +282,7 @@ def picture_after_small_ones(settings: Settings) -> Row:
 ROWS: dict[str, Measure] = {
     "json-in": row("64 MB JSON in", json_in),
     "json-out": row("16 MB JSON out", json_out),
+    "stream-out": row("16 MB JSON of a stream out", stream_out),
     "npz-in": row("64 MB npz in", npz_in),
     "gzip-bombs": row("gzip bombs", gzip_bombs),
     "zip-bombs": row("zip bombs", zip_bombs),

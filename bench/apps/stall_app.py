@@ -31,6 +31,11 @@ def kept(x: Float32[Tensor, "batch 2"]) -> Float32[Tensor, "batch 1638400"]:
     return numbers.expand(len(x), -1)
 
 
+@webtorch.stream
+def stream(x: Float32[Tensor, "batch 2"]) -> Float32[Tensor, "batch 1638400"]:
+    return numbers.expand(len(x), -1).contiguous() + x[:, :1]
+
+
 @webtorch.handler
 def tensor(request: webtorch.Request) -> Tensor:
     return numbers
