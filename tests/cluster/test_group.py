@@ -1,12 +1,24 @@
 """Exchanges of groups of processes, over gloo."""
 
 import math
+import os
+import signal
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from cluster_hosts import Host, do_all, running_hosts, settings_of, stop_server, vector
+from cluster_hosts import (
+    CommandError,
+    Host,
+    do_all,
+    running_hosts,
+    settings_of,
+    stop_server,
+    vector,
+)
+from nginx import wait_for
 from webtorch._cluster import formats
 from webtorch._cluster.group import GlooGroup
 from webtorch._cluster.interfaces import GroupError, Member, View
@@ -64,7 +76,7 @@ def test_exchange_that_fails_uses_its_number(monkeypatch):
     receipt = SimpleNamespace(wait=fail)
     links = SimpleNamespace(
         rank=0, ids=("a", "b"), others=[1], to_all=None,
-        send=lambda *_: None, receive=lambda *_: receipt,
+        send=lambda *_, **__: None, receive=lambda *_, **__: receipt,
     )  # fmt: skip
     host = GlooGroup(links, settings_of(1)[0], View(1, (Member("a", "", 1), Member("b", "", 1))))
     for _ in range(2):
@@ -87,6 +99,38 @@ def test_member_that_is_slower_than_others_is_not_waited_for():
         for host in hosts[1:]:
             text, _ = host.result(20)
             assert text.startswith("the connection to ") and text.endswith(" was closed")
+
+
+def unsent(host: Host) -> int:
+    """Return the bytes that connections of a host hold, as other ends have not taken them."""
+    files = Path(f"/proc/{host.process.pid}/fd").iterdir()
+    own = {os.readlink(file) for file in files}
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(int(line[4].split(":")[0], 16) for line in lines if f"socket:[{line[9]}]" in own)
+
+
+def test_host_that_is_killed_within_a_message():
+    """Gloo does not wake those that wait for the message; the timeout is 30 s."""
+    size = 64 << 20
+    with running_hosts(settings_of(2)) as hosts:
+        do_all(hosts, "connect", view_of(hosts))
+        hosts[0].do("expect_message", 1, size)
+        # it reads nothing: so the other one has sent a part of the message when it is killed
+        hosts[0].signal(signal.SIGSTOP)
+        hosts[1].do("send_message", 0, size)
+        known = []
+
+        def is_stuck() -> bool:
+            known.append(unsent(hosts[1]))
+            return known[-1] > 0 and known[-5:] == [known[-1]] * 5
+
+        wait_for(is_stuck, "a message that is on its way")
+        hosts[1].kill()
+        hosts[0].signal(signal.SIGCONT)
+        hosts[0].begin("wait_for_message")
+        with pytest.raises(CommandError, match="the connection to b was closed"):
+            hosts[0].result(20)
+        assert hosts[0].do("has_begun")
 
 
 def test_mean_of_no_steps_is_zero(group):

@@ -1,5 +1,6 @@
 """Hosts of real servers in network namespaces, whose links are cut and become slow."""
 
+import subprocess
 from dataclasses import replace
 from threading import Thread
 
@@ -59,6 +60,55 @@ def test_hosts_that_are_cut_off(network):
         hosts.wait_until_counted(33)
         network.link(1)
         assert hosts.about(0)["calls"] == 33
+
+
+class LargeHosts(SpaceHosts):
+    """Hosts of a model whose exchange takes a second on a slow link."""
+
+    def make(self, index, server, app, workers):
+        return super().make(index, server, app.replace("2000", "600_000"), workers)
+
+    def http(self, index):
+        return super().http(index).replace("models:4m", "models:32m")
+
+
+def sent(network, host):
+    """Return the bytes that a host has sent."""
+    command = network.command(host, ["cat", "/proc/self/net/dev"])
+    text = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    return sum(int(line.split()[9]) for line in text.splitlines() if "net0" in line)
+
+
+def test_host_that_is_killed_in_an_exchange(network):
+    """Others go on before the timeout, and have nothing of the round in which it was killed."""
+    network.links(1e9, 0.005)
+    with LargeHosts(network, "interval=100ms timeout=90s") as hosts:
+        for index in range(3):
+            hosts.train(index, 3)
+        hosts.wait_until_counted(9)
+        for lost in (2, 1):
+            kill_in_exchange(hosts, lost)
+            hosts.servers[lost].start()
+            made = hosts.about(0)["steps"]
+            hosts.train(lost, 1)
+            hosts.wait_until_counted(made + 1)
+            assert hosts.about(lost)["calls"] == made + 1
+
+
+def kill_in_exchange(hosts, lost):
+    """Kill a host when it has sent a third of what it sends in a round."""
+    network = hosts.network
+    network.links(2e7, 0.005)
+    made = hosts.about(0)["steps"]
+    before = sent(network, lost)
+    for index in range(3):
+        hosts.train(index, 2)
+    wait_for(lambda: sent(network, lost) > before + 1_000_000, "an exchange")
+    hosts.kill(lost)
+    network.links(1e9, 0.005)
+    others = [index for index in range(3) if index != lost]
+    hosts.wait_until_counted(made + 4, others)
+    assert hosts.about(0)["calls"] == made + 4
 
 
 def test_probes_of_hosts(network):

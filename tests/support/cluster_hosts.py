@@ -36,6 +36,9 @@ from webtorch._cluster.seal import Ring
 
 _numbers = itertools.count()
 
+MESSAGE = 1 << 20
+"""A tag that no other message of a test has."""
+
 SECRET = b"this is a secret of 32 bytes....."
 
 
@@ -207,6 +210,23 @@ class Peer:
         data = torch.empty(size, dtype=torch.uint8)
         self.group.receive_state(source, data)
         return data.numpy().tobytes()
+
+    def expect_message(self, source: int, size: int) -> None:
+        """Begin to receive a message without a seal."""
+        assert self.group is not None
+        self.receipt = self.group._links.receive(source, size, MESSAGE)
+
+    def wait_for_message(self) -> None:
+        self.receipt.wait()
+
+    def has_begun(self) -> bool:
+        """Whether a part of the message is there."""
+        return bool(self.receipt.buffer[0] == 1)
+
+    def send_message(self, to: int, size: int) -> None:
+        """Begin to send such a message."""
+        assert self.group is not None
+        self.group._links.send(to, torch.ones(size, dtype=torch.uint8), MESSAGE)
 
     def carried(self) -> tuple[int, int]:
         assert self.group is not None

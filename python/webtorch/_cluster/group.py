@@ -2,13 +2,14 @@
 
 import math
 import struct
+from collections import deque
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from webtorch._cluster.interfaces import Compression, GroupError, Settings, View
-from webtorch._cluster.links import STATE_TAG, Links, Receipt, seal, tag_of, unseal
+from webtorch._cluster.links import EMPTY, STATE_TAG, Links, Receipt, seal, tag_of, unseal
 from webtorch._cluster.means import Mean
 from webtorch._cluster.seal import OVERHEAD, Ring
 
@@ -117,7 +118,7 @@ class GlooGroup:
         )
         sealed = torch.cat([length, seal(links.to_all, text, number)])
         for rank in links.others:
-            links.send(rank, sealed, tag_of(number))
+            links.send(rank, sealed, tag_of(number), is_marked=False)
         messages = {links.rank: message}
         for rank, receipt in self._expected.items():
             data = receipt.wait()
@@ -128,6 +129,7 @@ class GlooGroup:
             links.received += end - len(data)
             text = unseal(links.all_by[rank], data[_LENGTH:end], number, self.ids[rank])
             messages[rank] = text.numpy().tobytes()
+        # each host has sent its message when it had all that was sent to it before
         links.flush()
         self._expect_messages()
         return [messages[rank] for rank in range(len(self.ids))]
@@ -174,17 +176,24 @@ class GlooGroup:
             for rank, receipt in receipts.items():
                 data = unseal(links.all_by[rank], receipt.wait(), number, self.ids[rank])
                 sums[place] += data.view(torch.int64)
-        links.flush()
+            # who has sent this part has the one before
+            links.flush(len(links.others))
         return sums
 
     def send_state(self, to: int, data: Tensor) -> None:
         """Send uint8 `[n]` to one host; see `Group`."""
         links = self._links
+        answers: deque[Receipt] = deque()
         for part in (_length(len(data)), *_cut(data)):
             number = self._states[to][0]
             self._states[to][0] += 1
-            links.send(to, seal(links.state_to[to], part, number), STATE_TAG + tag_of(number))
-            links.flush(_STATE_WINDOW)
+            answers.append(links.receive(to, 0, _answer_tag(number), is_marked=False))
+            links.send(to, seal(links.state_to[to], part, number), _state_tag(number))
+            if len(answers) > _STATE_WINDOW:
+                answers.popleft().wait()
+                links.flush(len(answers))
+        for answer in answers:
+            answer.wait()
         links.flush()
 
     def receive_state(self, source: int, into: Tensor) -> None:
@@ -212,9 +221,11 @@ class GlooGroup:
         receipts: list[Receipt] = []
         for index, number in enumerate(numbers):
             for part in parts[len(receipts) : index + _STATE_WINDOW]:
-                tag = STATE_TAG + tag_of(numbers[len(receipts)])
+                tag = _state_tag(numbers[len(receipts)])
                 receipts.append(links.receive(source, len(part) + OVERHEAD, tag))
             sealed = receipts[index].wait()
+            # nothing else comes from here while a state is sent, by which its parts could be freed
+            links.send(source, EMPTY, _answer_tag(number), is_marked=False)
             parts[index].copy_(unseal(links.state_by[source], sealed, number, self.ids[source]))
 
     def _expect_messages(self) -> None:
@@ -222,12 +233,25 @@ class GlooGroup:
         links = self._links
         size = _LENGTH + MAX_MESSAGE + OVERHEAD
         tag = tag_of(2 * self._messages)
-        self._expected = {rank: links.receive(rank, size, tag) for rank in links.others}
+        self._expected = {
+            # one message after the other: a mark of each would make rounds longer
+            rank: links.receive(rank, size, tag, is_marked=False)
+            for rank in links.others
+        }
 
     def _next(self) -> int:
         """Return an odd number of a message; those of `exchange` are even."""
         self._others += 1
         return 2 * self._others - 1
+
+
+def _state_tag(number: int) -> int:
+    return STATE_TAG + tag_of(2 * number)
+
+
+def _answer_tag(number: int) -> int:
+    """Return the tag of an empty message that says that a part of a state is there."""
+    return STATE_TAG + tag_of(2 * number + 1)
 
 
 def _cut(data: Tensor) -> list[Tensor]:

@@ -2,6 +2,19 @@
 
 Nothing here is of `torch.distributed`'s global state: a group has a store, a device and a process
 group of its own, and leaves none behind.
+
+When a connection is closed, gloo wakes those that wait for a message of which nothing has come, and
+those of which nothing has been sent as the other host does not expect them yet. It does not wake
+those that wait for a message that is on its way, in either direction: they have to wait for their
+timeout. So nothing here waits for such a message. One of more than a few packets is followed by an
+empty one, its mark, which gloo receives as a whole or not at all; the messages between two hosts
+keep their order, so that what was marked is there. And a message that was sent is only waited for
+when its host is known to have it, see `Links.flush`.
+
+So hosts end a round sooner than by a timeout, but no round ends in another way. One that ends at
+some hosts and is completed by others counts each step once, as before: an anchor is committed only
+where all hosts have said that they have it, and who has not heard that keeps its contribution, with
+its number, until an anchor shows whether it contains it; see `rounds`.
 """
 
 import hashlib
@@ -22,9 +35,15 @@ from webtorch._cluster.seal import HELLO, OVERHEAD, Channel, Ring
 
 _RETRY = 0.05
 
-MAX_TAG: Final = 1 << 30
-STATE_TAG: Final = 1 << 30
+MAX_TAG: Final = 1 << 29
+STATE_TAG: Final = 1 << 29
 """Added to the tags of states, which only two hosts count."""
+
+_MARK_TAG: Final = 1 << 30
+"""Added to the tag of a message, that of its mark."""
+
+EMPTY: Final = torch.empty(0, dtype=torch.uint8)
+"""A message without bytes."""
 
 
 def tag_of(number: int) -> int:
@@ -107,28 +126,37 @@ class Links:
         count = len(self.ids)
         return [(self.rank + step) % count for step in range(1, count)]
 
-    def receive(self, source: int, size: int, tag: int) -> "Receipt":
-        """Begin to receive a message of at most `size` bytes."""
-        buffer = torch.empty(size, dtype=torch.uint8)
+    def receive(self, source: int, size: int, tag: int, is_marked: bool = True) -> "Receipt":
+        """Begin to receive a message of at most `size` bytes, and its mark, if it has one."""
+        receipt = Receipt(self, source, torch.empty(size, dtype=torch.uint8))
+        self._receipts.add(receipt)
         try:
-            work = self._open_group().recv([buffer], source, tag)
+            receipt.message = self._open_group().recv([receipt.buffer], source, tag)
+            if is_marked:
+                receipt.mark = self._open_group().recv([EMPTY], source, _MARK_TAG + tag)
         except RuntimeError as error:
             raise self._error(error, source) from None
-        receipt = Receipt(self, source, buffer, work)
-        self._receipts.add(receipt)
         return receipt
 
-    def send(self, to: int, data: Tensor, tag: int) -> None:
-        """Begin to send uint8 `[n]`; `flush` waits for it."""
+    def send(self, to: int, data: Tensor, tag: int, is_marked: bool = True) -> None:
+        """Begin to send uint8 `[n]`, with a mark or without; `flush` lets go of it."""
+        begun = _Begun(to)
+        self._held.append(begun)
         try:
-            work = self._open_group().send([data], to, tag)
+            begun.message = self._open_group().send([data], to, tag)
+            if is_marked:
+                begun.mark = self._open_group().send([EMPTY], to, _MARK_TAG + tag)
         except RuntimeError as error:
             raise self._error(error, to) from None
         self.sent += len(data)
-        self._held.append(_Begun(to, work))
 
     def flush(self, keep: int = 0) -> None:
-        """Wait until all but the last `keep` messages have been handed to the system."""
+        """Let go of the memory of all but the last `keep` messages that were sent.
+
+        Something has come since from their hosts that they send only when they have these. Those
+        of which that is not known may not be waited for, as gloo does not say when a host with half
+        of a message has gone; but for small ones, which the system takes at once.
+        """
         while len(self._held) > keep:
             self._wait(self._held[0], self._timeout.total_seconds())
             self._held.pop(0).drop()
@@ -140,13 +168,16 @@ class Links:
         receipt.drop()
 
     def _wait(self, begun: "_Begun", seconds: float) -> None:
-        """Wait for what was begun with a host, without the GIL.
+        """Wait for what was begun with a host, without the GIL: for its mark first.
 
         An error keeps the frames that it came through, and they keep their variables. So gloo's
-        work is none of these: it would keep the connections after `close`.
+        works are none of these: they would keep the connections after `close`.
         """
+        timeout = timedelta(seconds=max(seconds, 1e-3))
         try:
-            begun.work.wait(timedelta(seconds=max(seconds, 1e-3)))
+            if begun.mark is not None:
+                begun.mark.wait(timeout)
+            begun.message.wait(timeout)
         except RuntimeError as error:
             raise self._error(error, begun.rank, seconds) from None
 
@@ -209,24 +240,25 @@ class Links:
 
 
 class _Begun:
-    """What was begun with the host of a rank, and gloo's work, which holds its connections."""
+    """What was begun with the host of a rank, and gloo's works, which hold its connections."""
 
-    def __init__(self, rank: int, work: Any) -> None:
+    def __init__(self, rank: int) -> None:
         self.rank = rank
-        self.work = work
+        self.message: Any = None
+        self.mark: Any = None
 
     def drop(self) -> None:
         """Forget it: it is complete, or the group is closed."""
-        self.work = None
+        self.message = self.mark = None
 
 
 class Receipt(_Begun):
     """A message that is being received from the host of a rank."""
 
-    def __init__(self, links: Links, source: int, buffer: Tensor, work: Any) -> None:
-        super().__init__(source, work)
+    def __init__(self, links: Links, source: int, buffer: Tensor) -> None:
+        super().__init__(source)
+        self.buffer = buffer
         self._links = links
-        self._buffer = buffer
 
     def wait(self, seconds: float = math.inf) -> Tensor:
         """Return uint8 `[size]`, of which a shorter message fills a part.
@@ -235,11 +267,11 @@ class Receipt(_Begun):
             seconds: For how long to wait, at most the timeout.
 
         """
-        if self.work is None:
+        if self.message is None:
             raise GroupError("the group is closed")
         self._links.finish(self, seconds)
-        self._links.received += len(self._buffer)
-        return self._buffer
+        self._links.received += len(self.buffer)
+        return self.buffer
 
 
 def seal(channel: Channel, data: Tensor, number: int) -> Tensor:

@@ -22,6 +22,13 @@ from webtorch._cluster.speeds import RATIO
 _WINDOW = 16
 """Pieces that are on their way at a time: what a link of 1 Gbit/s and 20 ms holds, and more."""
 
+_HELD = 2 * (_WINDOW + 2)
+"""Messages to each host that it may not have yet, one difference and one mean for each piece.
+
+A host sends its mean of a piece when it has gathered all means of the piece half a window and one
+before. So with its mean of a piece that was issued a window ago, it has what was sent to it until
+a window and one piece ago."""
+
 
 class Mean:
     """One computation of a mean.
@@ -75,8 +82,8 @@ class Mean:
                 self._sum_up(index - _WINDOW // 2)
             if index - _WINDOW in self._issued:
                 self._gather(index - _WINDOW)
-            links.flush(2 * _WINDOW * len(links.others))
-        links.flush()
+            # what is left is freed by the next message of `exchange`
+            links.flush(_HELD * len(links.others))
         if self._rest is not None and self._left is not None:
             self._rest.copy_(self._left)
         return self._result

@@ -15,7 +15,7 @@ PIECE = 60 << 10
 """Bytes of a message in one exchange."""
 
 
-PROTOCOL = 4
+PROTOCOL = 5
 """Version of what hosts exchange; it changes with the messages of rounds."""
 
 
