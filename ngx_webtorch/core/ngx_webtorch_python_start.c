@@ -76,6 +76,12 @@ ngx_webtorch_python_start(ngx_webtorch_conf_t *conf, char *error)
         rc = ngx_webtorch_python_import("webtorch._worker.preload", error);
     }
 
+    /* models of a zone are trained; the check would import it beside this */
+
+    if (rc == NGX_OK && conf->zone_size) {
+        rc = ngx_webtorch_python_import(NGX_WEBTORCH_DYNAMO, error);
+    }
+
     if (gc) {
         PyGC_Enable();
     }
