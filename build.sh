@@ -181,6 +181,9 @@ install_python_packages() {
     "${pip[@]}" "${lock[@]}" --no-build-isolation --editable '.[test]'
 }
 
+# Workers run as a user who cannot write bytecode beside the sources, so each would compile them.
+compile_package() { .venv/bin/python -m compileall -q python/webtorch; }
+
 # The version of a package that is tested: NAME -> NAME==VERSION
 pin() { grep -m1 "^$1==" requirements.lock; }
 
@@ -361,6 +364,7 @@ prepare_system() {
 prepare() {
     prepare_tools "$@"
     build_module
+    compile_package
     exec {LOCK}>&-
     LOCK=
 }

@@ -25,6 +25,14 @@ char *ngx_webtorch_python_host(void);
 /* starts the interpreter once in a process, and imports what is preloaded */
 ngx_int_t ngx_webtorch_python_start(ngx_webtorch_conf_t *conf, char *error);
 
+/*
+ * torch._dynamo, which takes half as long to import as the rest of torch, and
+ * which optimizers and torch.compile use alone: whether this process, a child,
+ * has imported it; and its import, for all children
+ */
+ngx_uint_t ngx_webtorch_python_has_dynamo(void);
+ngx_int_t ngx_webtorch_python_import_dynamo(char *error);
+
 /* appends the place of a directive that is the cause, if it is set */
 void ngx_webtorch_python_set_place(char *error,
     const ngx_webtorch_place_t *place);

@@ -23,6 +23,9 @@
 #include <pthread.h>
 
 
+#define NGX_WEBTORCH_DYNAMO  "torch._dynamo"
+
+
 static ngx_int_t ngx_webtorch_python_prepare(ngx_webtorch_conf_t *conf,
     char *error);
 static ngx_int_t ngx_webtorch_python_init(ngx_webtorch_conf_t *conf,
@@ -73,6 +76,12 @@ ngx_webtorch_python_start(ngx_webtorch_conf_t *conf, char *error)
         rc = ngx_webtorch_python_import("webtorch._worker.preload", error);
     }
 
+    /* models of a zone are trained; the check would import it beside this */
+
+    if (rc == NGX_OK && conf->zone_size) {
+        rc = ngx_webtorch_python_import(NGX_WEBTORCH_DYNAMO, error);
+    }
+
     if (gc) {
         PyGC_Enable();
     }
@@ -89,6 +98,47 @@ ngx_webtorch_python_start(ngx_webtorch_conf_t *conf, char *error)
         if (rc != NGX_OK) {
             ngx_webtorch_python_set_place(error, &conf->preload_place);
         }
+    }
+
+    ngx_webtorch_python_freeze();
+
+    ngx_webtorch_python_main = PyEval_SaveThread();
+
+    return rc;
+}
+
+
+ngx_uint_t
+ngx_webtorch_python_has_dynamo(void)
+{
+    ngx_uint_t        has;
+    PyGILState_STATE  gil;
+
+    gil = PyGILState_Ensure();
+
+    has = (PyDict_GetItemString(PyImport_GetModuleDict(), NGX_WEBTORCH_DYNAMO)
+           != NULL);
+
+    PyGILState_Release(gil);
+
+    return has;
+}
+
+
+ngx_int_t
+ngx_webtorch_python_import_dynamo(char *error)
+{
+    int        gc;
+    ngx_int_t  rc;
+
+    PyEval_RestoreThread(ngx_webtorch_python_main);
+
+    gc = PyGC_Disable();
+
+    rc = ngx_webtorch_python_import(NGX_WEBTORCH_DYNAMO, error);
+
+    if (gc) {
+        PyGC_Enable();
     }
 
     ngx_webtorch_python_freeze();

@@ -3,7 +3,8 @@
  * A child, forked from the process that has preloaded torch, imports the
  * handlers like a worker and reports their schemas through a pipe.  The parent
  * imports none of the user's code, so that a reload finds the code that is on
- * disk by then.
+ * disk by then.  What of torch all workers will need is imported by the parent,
+ * once.
  */
 
 #include "ngx_webtorch_check.h"
@@ -27,6 +28,7 @@
 typedef struct {
     ngx_int_t          rc;
     webtorch_schema_t  schema;
+    ngx_uint_t         dynamo;        /* all handlers have been imported */
     char               error[NGX_WEBTORCH_MESSAGE_LEN];
 } ngx_webtorch_report_t;
 
@@ -34,6 +36,8 @@ typedef struct {
 static ngx_int_t ngx_webtorch_check_child(ngx_cycle_t *cycle,
     ngx_webtorch_conf_t *conf, ngx_fd_t fd);
 static void ngx_webtorch_check_zone(ngx_webtorch_conf_t *conf,
+    ngx_webtorch_report_t *report);
+static ngx_int_t ngx_webtorch_check_dynamo(ngx_cycle_t *cycle,
     ngx_webtorch_report_t *report);
 static ngx_int_t ngx_webtorch_check_user(ngx_cycle_t *cycle, char *error);
 static void ngx_webtorch_check_directory(ngx_cycle_t *cycle);
@@ -149,6 +153,8 @@ ngx_webtorch_check_child(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
             return NGX_ERROR;
         }
     }
+
+    report.dynamo = ngx_webtorch_python_has_dynamo();
 
     ngx_webtorch_check_zone(conf, &report);
 
@@ -331,7 +337,26 @@ ngx_webtorch_check_parent(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
         ngx_webtorch_check_log_exit(cycle, handler[i], rc, status);
     }
 
-    return rc == NGX_OK ? NGX_OK : NGX_ERROR;
+    return rc == NGX_OK ? ngx_webtorch_check_dynamo(cycle, report) : NGX_ERROR;
+}
+
+
+/* no worker follows "nginx -t" */
+
+static ngx_int_t
+ngx_webtorch_check_dynamo(ngx_cycle_t *cycle, ngx_webtorch_report_t *report)
+{
+    if (ngx_test_config || !report->dynamo) {
+        return NGX_OK;
+    }
+
+    if (ngx_webtorch_python_import_dynamo(report->error) != NGX_OK) {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0, "webtorch: %s",
+                      report->error);
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
 }
 
 

@@ -84,6 +84,9 @@ class Compiled:
     """
 
     def __init__(self, name: str, evaluation: EvalCopy, counter: Counter) -> None:
+        # in the check of a configuration, too: then the master imports it for all workers
+        import torch._dynamo  # noqa: F401
+
         self._name = name
         self._eager = evaluation
         self._counter = counter

@@ -370,7 +370,7 @@ def test_fast_exit_cancels(start):
 
 def test_loop_that_blocks_is_stuck(start):
     server = start(
-        "location = /blocks { webtorch_handler app:blocks stuck=500ms timeout=20s; }", APP
+        "location = /blocks { webtorch_handler app:blocks stuck=500ms timeout=2s; }", APP
     )
     old = server.get("/blocks").text
     with connections(server, 1) as (blocked,):

@@ -50,7 +50,7 @@ location = /hang { webtorch_handler app:hang threads=1 stuck=500ms timeout=5s; }
 location = /inline { webtorch_handler app:hang mode=inline stuck=500ms; }
 location = /hold_gil { webtorch_handler app:hold_gil mode=thread stuck=500ms timeout=1s; }
 location = /wait { webtorch_handler app:wait mode=thread; }
-location = /copied { webtorch_handler app:score shadow=app:never stuck=500ms; }
+location = /copied { webtorch_handler app:score shadow=app:never stuck=500ms timeout=2s; }
 """
 
 

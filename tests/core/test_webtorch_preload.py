@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 from marks import needs_root
 
 APP = """
@@ -12,6 +14,10 @@ before = "wave" in sys.modules
 known = set(sys.modules)
 torch.optim.SGD([torch.zeros(1)], lr=1)
 new = set(sys.modules) - known
+
+@webtorch.handler
+def compilers(request):
+    return ["torch._dynamo" in each for each in (known, set(sys.modules))]
 
 @webtorch.handler
 def preloaded(request):
@@ -50,3 +56,29 @@ def test_missing_module(configured):
 def test_optimizer_imports_are_preloaded(start):
     server = start("location = / { webtorch_handler app:imported_for_an_optimizer; }", APP)
     assert server.get("/").text == "nothing"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("", ""),
+        (
+            "torch.optim.SGD([torch.zeros(1)], lr=1)",
+            'webtorch.Model("net", torch.nn.ReLU(), compile=True)',
+        ),
+    ],
+    ids=["optimizer", "compiled"],
+)
+def test_compiler_is_preloaded_if_it_is_used(start, change):
+    """An optimizer, or a model that is compiled: the master has imported it for all workers."""
+    server = start("location = / { webtorch_handler app:compilers; }", APP.replace(*change))
+    assert server.get("/").json() == [True, True]
+
+
+def test_compiler_is_imported_if_it_is_used_after_a_reload(start):
+    app = APP.replace("torch.optim.SGD([torch.zeros(1)], lr=1)", "")
+    server = start("location = / { webtorch_handler app:compilers; }", app)
+    assert server.get("/").json() == [False, False]
+    server.write_app(APP)
+    server.reload()
+    assert server.get("/").json() == [True, True]

@@ -159,7 +159,7 @@ def test_status_of_an_access_that_is_too_late(server):
 def test_status_of_an_access_that_is_stuck(start):
     """What no call can begin with is refused, and counted as such over the worker's end."""
     locations = """
-    location = /hung { webtorch_access app:hang mode=thread stuck=300ms timeout=60s; empty_gif; }
+    location = /hung { webtorch_access app:hang mode=thread stuck=300ms timeout=5s; empty_gif; }
     location = /status { webtorch_status; }
     """
     expected = ("has not scored", "has not returned", "is replaced", "not exited", "exiting")

@@ -1,11 +1,12 @@
 """Imports for the master, whose workers then share them; `webtorch_preload` adds to them.
 
 The package imports its modules when they are first used, which in a worker would be too late.
-torch.optim imports torch._dynamo when the first optimizer is made: that takes 0.9 s and 70 MB, here
-once for all workers instead of in each of them.
+torch._dynamo, which takes 0.9 s and 70 MB, is not among them: the master imports it when it knows
+that the handlers use it. NumPy makes its generator when `numpy.random` is first used: it is made
+here, so that all workers draw the same initial weights.
 """
 
-import torch._dynamo  # noqa: F401
+import sys
 
 import webtorch._handlers
 import webtorch._model
@@ -13,3 +14,6 @@ import webtorch._process
 import webtorch._worker.access
 import webtorch._worker.environment
 import webtorch._worker.saver  # noqa: F401
+
+if "numpy" in sys.modules:  # PyTorch has found it
+    import numpy.random  # noqa: F401

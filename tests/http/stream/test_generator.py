@@ -9,6 +9,7 @@ import pytest
 
 from nginx import DEADLINE, Nginx, free_port, running, wait_for
 from wire import connections, request
+from wire_h2 import H2
 
 APP = """
 import asyncio, contextvars, functools, os, threading, time
@@ -171,6 +172,7 @@ SERVER = "\n".join(
         "location = /echo { webtorch_handler app:echo; client_max_body_size 2m; }",
         "location = /few { webtorch_handler app:gated max_streams=2; }",
         "location = /pool { webtorch_handler app:gated threads=2; }",
+        "location = /off/agated { webtorch_handler app:agated; webtorch_ignore_client_abort off; }",
         "location = /pinged { webtorch_handler app:gated ping=20ms; }",
         "location = /slow { webtorch_handler app:endless; send_timeout 1s; }",
         "location = /control { webtorch_handler app:control mode=thread; }",
@@ -380,15 +382,40 @@ def test_timeout_of_an_item(server, prefix):
 # --- clients ---
 
 
+@contextlib.contextmanager
+def begun(server, path):
+    """Get the first item; yield the connection."""
+    with connections(server, 1) as [wire]:
+        wire.send(request(path, method="GET"))
+        assert b"[0]\n" in iter(wire._input.readline, b"")
+        yield wire
+
+
 @BOTH
-def test_client_that_goes_ends_the_generator(server, prefix):
-    name = f"gone{prefix}"
-    with get(server, f"/{prefix}gated?name={name}") as (file, _):
-        assert chunk(file) == b"[0]\n"
-    if not prefix:
-        # a call that waits cannot be interrupted
+def test_client_that_resets_ends_the_generator(server, prefix):
+    name = f"reset{prefix}"
+    with begun(server, f"/{prefix}gated?name={name}") as wire:
+        wire.reset()
+        if not prefix:
+            # a call that waits cannot be interrupted
+            control(server, f"open={name}")
+        assert ended(server, name) is (prefix == "a")
+
+
+def test_client_that_closes_ends_the_generator(server):
+    with begun(server, "/off/agated?name=closed") as wire:
+        wire.close()
+        assert ended(server, "closed") is True
+
+
+@BOTH
+def test_client_that_closes_ends_the_generator_at_its_next_items(server, prefix):
+    """Before that, it may be a client that has closed its own side alone."""
+    name = f"left{prefix}"
+    with begun(server, f"/{prefix}gated?name={name}&n=1000000000") as wire:
+        wire.close()
         control(server, f"open={name}")
-    assert ended(server, name) is (prefix == "a")
+        assert ended(server, name) is (prefix == "a")
 
 
 @BOTH
@@ -473,10 +500,26 @@ def test_http2(server, prefix):
         answer = client.get(f"{url}lines?n=1000")
         assert answer.http_version == "HTTP/2"
         assert len(answer.text.splitlines()) == 1000
-        name = f"h2{prefix}"
-        with client.stream("GET", f"{url}endless?name={name}") as answer:
-            assert next(answer.iter_raw())
-        assert ended(server, name) is True
+
+
+@BOTH
+def test_client_that_resets_a_stream_of_http2_ends_its_generator(server, prefix):
+    client = H2(H2_PORT)
+    name = f"h2_endless{prefix}"
+    endless = client.open(f"/{prefix}endless?name={name}", "GET", is_whole=True)
+    while not client.received[endless]:
+        client.receive()
+    client.reset(endless)
+    assert ended(server, name) is True
+
+    name = f"h2_gated{prefix}"
+    gated = client.open(f"/{prefix}gated?name={name}", "GET", is_whole=True)
+    assert client.row(gated) == [0]
+    client.reset(gated)
+    if not prefix:
+        control(server, f"open={name}")
+    assert ended(server, name) is (prefix == "a")
+    client.socket.close()
 
 
 @pytest.mark.parametrize("how", ["waits", "shutdown_timeout", "stop"])

@@ -10,8 +10,8 @@ import pytest
 
 from duplex import Duplex, duplex
 from http_stream_app import APP
-from nginx import DEADLINE, Nginx, running, wait_for
-from wire import connections, request
+from nginx import DEADLINE, Nginx, free_port, running, wait_for
+from wire import Wire, request
 
 SERVER = """
 location = /total { webtorch_handler app:total; }
@@ -39,6 +39,14 @@ location = /late { webtorch_handler app:slow mode=thread timeout=100ms max_strea
 location = /release { webtorch_handler app:release; }
 location = /facts { webtorch_handler app:facts; }
 """
+
+
+NARROW_PORT = free_port()
+"""Its sockets buffer little, so that they are soon full."""
+
+BUFFER = 32768
+
+SERVER += f"listen 127.0.0.1:{NARROW_PORT} sndbuf={BUFFER} rcvbuf={BUFFER};"
 
 
 @pytest.fixture(scope="module")
@@ -494,13 +502,17 @@ def test_slow_reader_is_not_read_further(server):
     """It sends until nginx reads no more, then reads all answers in order."""
     count = 0
     lines = ndjson(*([[1, 0]] * 1000))
-    with connections(server, 1) as (wire,):
+    with socket.socket() as sock:
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            sock.setsockopt(socket.SOL_SOCKET, option, BUFFER)
+        sock.settimeout(DEADLINE)
+        sock.connect(("127.0.0.1", NARROW_PORT))
+        wire = Wire(sock)
         wire.send(
             request(
                 "/total", b"", "Content-Type: application/x-ndjson", "Content-Length: 1000000000"
             )
         )
-        sock = wire._sock
         sock.setblocking(False)
         stuck = 0
         while stuck < 3:
@@ -511,7 +523,7 @@ def test_slow_reader_is_not_read_further(server):
                 stuck += 1
                 for _ in range(20):
                     server.get("/alive")
-        sock.setblocking(True)
+        sock.settimeout(DEADLINE)
         whole = count // len(b"[1, 0]\n")
         assert wire._input.readline().startswith(b"HTTP/1.1 200")
         while wire._input.readline() != b"\r\n":

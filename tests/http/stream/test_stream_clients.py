@@ -4,15 +4,11 @@ import asyncio
 import json
 import random
 import re
-import socket
 import struct
 import subprocess
 from pathlib import Path
 
 import aiohttp
-import h2.config
-import h2.connection
-import h2.events
 import httpx
 import pytest
 import requests
@@ -20,6 +16,7 @@ import requests
 from duplex import Duplex, duplex
 from http_stream_app import APP
 from nginx import DEADLINE, Nginx, free_port, running, wait_for
+from wire_h2 import H2
 
 H2_PORT = free_port()
 
@@ -46,68 +43,12 @@ def shared_server():
         yield server
 
 
-class H2:
-    """An HTTP/2 connection with many streams."""
-
-    def __init__(self) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", H2_PORT), timeout=DEADLINE)
-        self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
-        self.h2.initiate_connection()
-        self.received: dict[int, bytes] = {}
-        self.status: dict[int, str] = {}
-        self.ended: set[int] = set()
-        self.flush()
-
-    def flush(self) -> None:
-        self.socket.sendall(self.h2.data_to_send())
-
-    def open(self, path: str, method: str = "POST") -> int:
-        stream = self.h2.get_next_available_stream_id()
-        self.h2.send_headers(
-            stream,
-            [
-                (":method", method),
-                (":path", path),
-                (":scheme", "http"),
-                (":authority", "localhost"),
-                ("content-type", "application/x-ndjson"),
-            ],
-        )
-        self.received[stream] = b""
-        self.flush()
-        return stream
-
-    def send(self, stream: int, row: object) -> None:
-        self.h2.send_data(stream, json.dumps(row).encode() + b"\n")
-
-    def receive(self) -> None:
-        """Handle the next bytes of the server."""
-        data = self.socket.recv(65536)
-        assert data, "the connection was closed"
-        for event in self.h2.receive_data(data):
-            if isinstance(event, h2.events.DataReceived):
-                self.received[event.stream_id] += event.data
-                self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
-            elif isinstance(event, h2.events.ResponseReceived):
-                self.status[event.stream_id] = dict(event.headers)[b":status"].decode()
-            elif isinstance(event, h2.events.StreamEnded | h2.events.StreamReset):
-                self.ended.add(event.stream_id)
-        self.flush()
-
-    def row(self, stream: int) -> object:
-        while b"\n" not in self.received[stream]:
-            assert stream not in self.ended
-            self.receive()
-        line, _, self.received[stream] = self.received[stream].partition(b"\n")
-        return json.loads(line)
-
-
 # --- HTTP/2 ---
 
 
 def test_duplex_over_http2(server):
     """All streams of a connection are answered while their bodies are being sent."""
-    client = H2()
+    client = H2(H2_PORT)
     streams = [client.open("/total") for _ in range(50)]
     for n in range(1, 20):
         for stream in streams:
@@ -125,7 +66,7 @@ def test_duplex_over_http2(server):
 
 
 def test_limits_are_those_of_a_chunk_over_http2(server):
-    client = H2()
+    client = H2(H2_PORT)
     stream = client.open("/small")
     for n in range(1, 100):
         client.send(stream, [1, 0])
@@ -141,7 +82,7 @@ def test_limits_are_those_of_a_chunk_over_http2(server):
 
 
 def test_error_before_the_end_of_the_body_over_http2(server):
-    client = H2()
+    client = H2(H2_PORT)
     stream, other = client.open("/total"), client.open("/total")
     client.send(stream, [1])
     client.send(other, [1, 1])
@@ -169,13 +110,12 @@ def test_body_that_is_complete_at_once_over_http2(server):
 
 def test_reset_over_http2(server):
     ended = server.get("/facts").json()["ended"]
-    client = H2()
+    client = H2(H2_PORT)
     stream = client.open("/counted?from=50")
     client.send(stream, 1)
     client.flush()
     assert client.row(stream) == 51
-    client.h2.reset_stream(stream)
-    client.flush()
+    client.reset(stream)
     ended.append(51.0)
     wait_for(lambda: server.get("/facts").json()["ended"] == ended, "close")
     client.socket.close()
@@ -221,7 +161,7 @@ def test_curl_in_duplex(server):
 
 
 def test_get_over_http2(server):
-    client = H2()
+    client = H2(H2_PORT)
     stream = client.open("/total", "GET")
     client.h2.end_stream(stream)
     client.flush()
