@@ -59,7 +59,7 @@ class Samples:
     """Number of the server, int64 `[requests]`."""
 
     outcome: Tensor
-    """0: an answer, 1: an answer with an error, 2: no answer, 3: a timeout; int64 `[requests]`."""
+    """0: success, 1: an error, 2: no response, 3: a timeout; int64 `[requests]`."""
 
     latency: Tensor
     """Seconds from sending the request to its end, float32 `[requests]`."""
