@@ -17,7 +17,7 @@ class HTTPError(Exception):
 
         raise webtorch.HTTPError(422, [{"field": "age", "message": "below 18"}], code="too_young")
 
-    The answer is JSON: `error` is a text, `code` is for programs, and `detail` is there if the
+    The response is JSON: `error` is a text, `code` is for programs, and `detail` is there if the
     detail is not a text. Any other exception is answered with 500, and its text is written to the
     error log only.
 
@@ -25,7 +25,7 @@ class HTTPError(Exception):
         status: Status of HTTP, 400 to 599.
         detail: What is wrong: a text, or any value that JSON can hold. By default the text is that
             of the status.
-        headers: Headers of the answer, a mapping or pairs of names and values; by default none.
+        headers: Headers of the response, a mapping or pairs of names and values; by default none.
         code: Up to 64 letters, digits, `_`, `.` and `-` for programs. By default it follows from
             the status, as `unauthorized` does from 401, and is `handler_error` for others.
         message: The text beside a detail that is none.

@@ -658,7 +658,7 @@ def handler(
 def served_methods(handler: "Handler") -> list[str]:
     """Return the methods of HTTP that a handler serves: its own, and HEAD beside GET.
 
-    A stream has no HEAD: its answer begins when it is opened.
+    A stream has no HEAD: its response begins when it is opened.
     """
     served = set(handler.methods)
     if isinstance(handler, RequestFunction) and "GET" in served:

@@ -1,4 +1,4 @@
-"""Answers of custom handlers."""
+"""Responses of custom handlers."""
 
 import http.cookies
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ JSON = "application/json"
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer of a custom handler.
+    """A response of a custom handler.
 
         return webtorch.Response({"stored": 3}, status=201, headers={"Location": "/items/3"})
 
@@ -31,7 +31,7 @@ class Response:
             is empty.
         status: Status of HTTP, 200 to 599; by default 200.
         headers: A mapping or pairs of names and values, by default none. They may be a dict or a
-            list that is added to, and are checked again when the answer is sent. A `Content-Type`
+            list that is added to, and are checked again when the response is sent. A `Content-Type`
             among them is the content type. Headers that nginx writes are refused.
             `X-Accel-Redirect` lets another location of nginx answer instead.
         content_type: The media type. By default it follows from the type of the body, or from the

@@ -59,7 +59,7 @@ class Samples:
     """Number of the server, int64 `[requests]`."""
 
     outcome: Tensor
-    """0: an answer, 1: an answer with an error, 2: no answer, 3: a timeout; int64 `[requests]`."""
+    """0: success, 1: an error, 2: no response, 3: a timeout; int64 `[requests]`."""
 
     latency: Tensor
     """Seconds from sending the request to its end, float32 `[requests]`."""
@@ -75,7 +75,12 @@ class Samples:
         return len(self.latency)
 
     def select(self, which: Tensor) -> "Samples":
-        """Return the requests of a mask (bool) or an index (int64)."""
+        """Return some of the requests.
+
+        Args:
+            which: A mask, bool `[requests]`, or indices, int64 `[n]`.
+
+        """
         return Samples(
             self.server[which],
             self.outcome[which],
@@ -86,7 +91,12 @@ class Samples:
 
     @staticmethod
     def join(parts: Sequence["Samples"]) -> "Samples":
-        """Return the requests of all parts."""
+        """Return the requests of all parts in one object.
+
+        Args:
+            parts: In the order of their requests; at least one.
+
+        """
         return Samples(
             torch.cat([part.server for part in parts]),
             torch.cat([part.outcome for part in parts]),
@@ -151,7 +161,7 @@ class PolicyError(Exception):
 
 
 class Policy:
-    """Learns by how much the expected times of requests are wrong, and when.
+    """Learned correction of the balancer's expected times.
 
         class Curved(webtorch.balancer.Policy):
             memory = 8192
@@ -203,16 +213,30 @@ class Policy:
         """Return the cost of each request in seconds, float32 `[requests]`; NaN is not learned.
 
         By default it is the latency, and NaN for failures: C raises the costs of failing servers.
+
+        Args:
+            samples: Finished requests.
+
         """
         return torch.where(samples.outcome == 0, samples.latency, torch.nan)
 
     def target(self, samples: Samples) -> Tensor:
-        """Return log2 of cost / expected time, -5 to 5, float32 `[requests]`; NaN: not learned."""
+        """Return log2 of cost / expected time, -5 to 5, float32 `[requests]`; NaN: not learned.
+
+        Args:
+            samples: Finished requests.
+
+        """
         cost = self.cost(samples).clamp_min(1e-6)
         return torch.log2(cost / samples.expected.clamp_min(1e-6)).clamp(-5.0, 5.0)
 
     def round(self, samples: Samples) -> None:
-        """Judge the network on the requests finished since the last round, then learn from them."""
+        """Judge the network on the requests finished since the last round, then learn from them.
+
+        Args:
+            samples: Requests finished since the last round; there may be none.
+
+        """
         if not len(samples):
             return
         target = self.target(samples)
@@ -242,7 +266,12 @@ class Policy:
         self.baseline += share * (baseline - self.baseline)
 
     def learn(self, samples: Samples) -> None:
-        """Train the network on the newest requests."""
+        """Train the network: 4 steps of Adam with up to 256 of the samples each.
+
+        Args:
+            samples: The newest requests, up to `memory` of them.
+
+        """
         target = self.target(samples)
         for _ in range(4):
             batch = torch.randint(len(samples), (min(256, len(samples)),))

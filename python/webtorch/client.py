@@ -75,10 +75,10 @@ class ServerError(requests.RequestException):
 
     Attributes:
         status: Status of HTTP.
-        code: Code of the error, see docs/errors.md; None if the answer has none, for example that
+        code: Code of the error, see docs/errors.md; None if the response has none, for example that
             of a proxy.
         retry_after: Seconds of the header `Retry-After`; None if there is none or it is a date.
-        response: The whole answer.
+        response: The whole response.
 
     """
 
@@ -112,7 +112,7 @@ class Client:
             limit. By default 70.
         session: A session with settings of its own (TLS, authentication, retries), which `close()`
             leaves open. By default the client makes one.
-        format: Format of requests and answers. `npy`, the default: NumPy's formats; `json`: JSON;
+        format: Format of requests and responses. `npy`, the default: NumPy's formats; `json`: JSON;
             `torch`: files of torch.save(), which carry tensors of all dtypes and are allowed by the
             server's webtorch_torch_load.
 
@@ -166,8 +166,8 @@ class Client:
             A data frame or a table of the same library for a data frame or a table. Otherwise
             the output, or a dict of the outputs by name if the function has several: tensors on the
             CPU if an input is a tensor or the format is `torch`, else NumPy arrays. Shapes and
-            dtypes are those of the server's answer; in JSON, which has no dtypes, they are float64,
-            int64 or bool.
+            dtypes are those of the server's response; JSON has none, so they are float64, int64 or
+            bool.
 
         Raises:
             TypeError: There is no input, or one with a name and one without; or an input is a
@@ -431,7 +431,7 @@ def _media_type(response: requests.Response) -> str:
 
 
 def _decode(response: requests.Response, format: Format) -> dict[str, Any]:
-    """Return the arrays of an answer by name; the name of an unnamed one is ""."""
+    """Return the arrays of a response by name; the name of an unnamed one is ""."""
     arrays: dict[str, Any]
     content_type = _media_type(response)
     try:
@@ -469,7 +469,7 @@ def _native(array: Array) -> Array:
 
 
 def _error(response: requests.Response) -> ServerError:
-    """Return the error of an answer, which is the server's or that of a proxy."""
+    """Return the error of a response, which is the server's or that of a proxy."""
     try:
         body = response.json()
         return ServerError(str(body["error"]), response, str(body["code"]))

@@ -63,25 +63,40 @@ class Counter:
 
 
 class Gauge:
-    """A number that may be anything; it vanishes with its worker."""
+    """A value that can go up and down, per worker; it is removed when its worker exits."""
 
     def __init__(self, cells: Cells) -> None:
         self._ints = cells.ints
         self._floats = cells.floats
 
     def set(self, number: float) -> None:
-        """Set it in this worker."""
+        """Set the value of this worker.
+
+        Args:
+            number: The new value; any int or float.
+
+        """
         self._floats[1] = float(number)
         self._ints[0] = 1
 
     def inc(self, amount: float = 1) -> None:
-        """Add to it in this worker, where it begins as 0."""
+        """Add to the value of this worker, which begins as 0.
+
+        Args:
+            amount: By default 1; it may be negative.
+
+        """
         number = float(amount)
         self._floats[1] += number
         self._ints[0] = 1
 
     def dec(self, amount: float = 1) -> None:
-        """Subtract from it in this worker."""
+        """Subtract from the value of this worker.
+
+        Args:
+            amount: By default 1.
+
+        """
         self.inc(-amount)
 
 
@@ -95,7 +110,12 @@ class Histogram:
         self._sum = len(bounds) + 1
 
     def observe(self, number: float) -> None:
-        """Count a number; NaN is above all bounds."""
+        """Count a number.
+
+        Args:
+            number: In the unit of the bounds, seconds by default; NaN is above all bounds.
+
+        """
         value = float(number)
         place = bisect_left(self._bounds, value) if value == value else len(self._bounds)
         self._ints[place] += 1

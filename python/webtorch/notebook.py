@@ -177,7 +177,7 @@ class _Serving:
             raise RuntimeError("webtorch serve has ended, see above")
 
     def stop(self) -> None:
-        """End the server, if there is one; answers in flight are sent."""
+        """End the server, if there is one; responses in flight are sent."""
         if self._process is not None:
             self._process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):

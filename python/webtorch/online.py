@@ -147,7 +147,12 @@ class Monitor:
             self._restore_rates()
 
     def freeze(self, samples: float = float("inf")) -> None:
-        """Only predict the next samples, by default until `unfreeze`."""
+        """Only predict the next samples, by default until `unfreeze`.
+
+        Args:
+            samples: Number of samples that are not learned.
+
+        """
         self._frozen_until = self.samples + samples
 
     def unfreeze(self) -> None:
@@ -158,6 +163,10 @@ class Monitor:
         """Multiply the learning rates of this worker's optimizer for the next samples.
 
         While they are raised, another call only changes for how long.
+
+        Args:
+            factor: What each parameter group's `lr` is multiplied by.
+            samples: Number of samples after which the rates are as before.
 
         Raises:
             RuntimeError: The model has no optimizer.

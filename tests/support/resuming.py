@@ -17,7 +17,7 @@ FINAL = (1002, 1003, 1007, 1009)
 
 
 def stream(url: str, rows: Sequence[Any], ahead: int = 8) -> Iterator[Any]:
-    """Send rows over WebSockets and yield their answers, at most `ahead` of them on the way."""
+    """Send rows over WebSockets and yield their responses, at most `ahead` of them on the way."""
     id, done = "", 0
     while done < len(rows):
         back = f"?stream_id={id}&stream_offset={done}" if id else ""
@@ -26,19 +26,19 @@ def stream(url: str, rows: Sequence[Any], ahead: int = 8) -> Iterator[Any]:
                 hello = receive(ws)
                 id, sent = hello["stream_id"], hello["stream_offset"]
                 while done < len(rows):
-                    with suppress(ConnectionClosed):  # answers that have come are read first
+                    with suppress(ConnectionClosed):  # responses that have come are read first
                         while sent < min(done + ahead, len(rows)):
                             ws.send(json.dumps(rows[sent]))
                             sent += 1
-                    answer = receive(ws)
+                    response = receive(ws)
                     done += 1
-                    yield answer
+                    yield response
         except ConnectionClosed as error:
             code = error.rcvd.code if error.rcvd else 1006  # as browsers say that it was lost
             if code == 1000:
                 return  # the function has ended the stream
             if code in FINAL or code >= 4000:
-                raise  # 4404: the stream has ended or expired; 4410: its answers have
+                raise  # 4404: the stream has ended or expired; 4410: its responses have
             time.sleep(0.1)
         except (InvalidHandshake, OSError) as error:
             if isinstance(error, InvalidStatus) and error.response.status_code < 500:

@@ -66,7 +66,13 @@ class Grammar:
         return self._rules[name]
 
     def make(self, name: str, rng: random.Random) -> str:
-        """Return a random text of a rule."""
+        """Return a random text of a rule.
+
+        Args:
+            name: Name of the rule in the grammar.
+            rng: Source of random numbers; the same seed makes the same text.
+
+        """
 
         def expand(reference: re.Match[str]) -> str:
             rule, least, most, between = reference.groups()
