@@ -203,6 +203,19 @@ def test_people_who_come_for_something_new_in_a_flood_are_allowed(site):
     assert attackers > 0.95
 
 
+def test_crowd_that_came_just_before_the_surge_was_noticed_is_allowed():
+    """Its first requests are not in the sample, or they would be all that is known of its page."""
+    site = Site()
+    site.run(8, 10)
+    site.run(0.6, 10, 8, row=lambda number: site.client(1, {NEWS: 1.0}))
+    assert not site.detector.surging
+    crowd = {"person": lambda number: site.reader(4 + number % 5, NEWS, ASSET)}
+    site.run(1.5, 30, 60, **crowd)
+    people, attackers = site.run(5, 30, 60, **crowd)
+    assert people <= 0.01
+    assert attackers > 0.95
+
+
 def test_flood_of_something_new_is_denied(site):
     """What is new excuses nothing else: people load assets with it."""
     site.run(1.5, 30, 60, person=site.newcomer, row=lambda number: site.attacker(number, NEWS))

@@ -48,7 +48,8 @@ class FloodDetector(nn.Module):
     A flood must not teach it that floods are normal. The sample
 
     - adds no rows during a surge, nor in the 30 seconds after its last peak;
-    - in a surge is used without the rows since the rate began to rise, up to 15 minutes before;
+    - in a surge is used without the rows since the rate began to rise, up to 15 minutes before,
+      and without those of the last second before it was noticed;
     - adds at most `per_client` rows of a client in `period` seconds, however many it sends;
     - is replaced over `memory` rows, so that a day of people outweighs minutes of others;
     - may have up to about 7 % of rows that are like the flood: denying these is worth it then.

@@ -17,7 +17,7 @@ _BURST = 10.0  # seconds of the usual rate that steady clients may send at once
 _AFTER_SUFFERING = 300.0  # seconds that requests are denied after the site has suffered
 _COMMON = 0.95  # share of the sample whose rates any known client may have
 _FEW = 256  # rows of the sample that are used at least, even if the surge may have begun
-_NOTICED = 0.5  # seconds that a sudden surge may have lasted when it is noticed
+_NOTICED = 1.0  # seconds that a sudden surge may have lasted when it is noticed: two windows
 _UNKNOWN = 256  # requests by which the share of those of unknown clients is known
 
 
@@ -62,7 +62,8 @@ class Surge:
     ) -> None:
         calm.drop()
         self._calm, self._load, self._settings = calm, load, settings
-        self._onset = load.onset()
+        # what has come since then may be of the surge, however little is known of the rate before
+        self._onset = min(load.onset(), now - _NOTICED)
         people = calm.people.before(self._onset, _FEW, settings.size)
         self._common = torch.zeros(2)
         if len(people):
@@ -71,7 +72,6 @@ class Surge:
         self._network = Network(
             people, settings.size, settings.blocked, seen >= settings.tempo_after, generator
         )
-        self._began = min(self._onset, now - _NOTICED)
         self._shed, self._slots = Shedding(now), Slots()
         self._generator = generator
         self._suffered = -math.inf
@@ -103,7 +103,7 @@ class Surge:
 
         Without keys each row has a lot of its own.
         """
-        is_earlier = (now - ages_of(client) <= self._began).float()
+        is_earlier = (now - ages_of(client) <= self._onset).float()
         if key is None:
             return torch.rand(len(client), generator=self._generator) - is_earlier
         return self._slots.of(key.flatten()) / SLOTS - is_earlier
