@@ -258,7 +258,7 @@ def killed_in_exchange(settings: Settings) -> Row:
 
 def _killed(name: str, target: float, repeat: int, in_exchange: bool) -> Row:
     """Kill a host several times; the value is the longest time of them."""
-    found: dict[str, list[float]] = {"again": [], "noticed": [], "last_round": []}
+    found: dict[str, list[float]] = {"again": [], "noticed": [], "next_round": []}
     for _ in range(repeat):
         for key, value in _kill(in_exchange).items():
             found[key].append(value)
@@ -269,8 +269,8 @@ def _killed(name: str, target: float, repeat: int, in_exchange: bool) -> Row:
 def _kill(in_exchange: bool) -> dict[str, float]:
     """Kill a host; return after how many seconds others average again, and what that is of.
 
-    `noticed` is when the last of them had an error of an exchange, 0 if none had; `last_round` is
-    how long the first round of two took.
+    `noticed` is when the last of them had its first error, 0 if none had; `next_round` is how
+    long the first round of two took.
     """
     count = 4 * MILLION if in_exchange else SMALL
     with cluster(count=count, rate=20) as hosts:
@@ -289,12 +289,19 @@ def _kill(in_exchange: bool) -> dict[str, float]:
         hosts.kill(victim)
         rest = list(hosts.hosts)
         hosts.wait(lambda: hosts.together(2, start), "a round of two")
-        errors = [each for host in rest for each in host.events if each["kind"] == "error"]
+        errors = [
+            next((each["at"] for each in host.events if _is_error(each, start)), start)
+            for host in rest
+        ]
         return {
             "again": max(_first(host, start, 2)["at"] for host in rest) - start,
-            "noticed": max([each["at"] - start for each in errors if each["at"] > start] or [0.0]),
-            "last_round": max(_first(host, start, 2)["seconds"] for host in rest),
+            "noticed": max(errors) - start,
+            "next_round": max(_first(host, start, 2)["seconds"] for host in rest),
         }
+
+
+def _is_error(event: Event, after: float) -> bool:
+    return event["kind"] == "error" and event["at"] > after
 
 
 def _first(host: Host, after: float, members: int) -> Event:

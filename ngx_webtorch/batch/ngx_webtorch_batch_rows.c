@@ -161,7 +161,7 @@ ngx_webtorch_batch_free(ngx_webtorch_batch_t *batch)
         ngx_webtorch_batch_set_kept(batch, 0);
 
         /* and it may free the outputs now */
-        batch->api.outputs[0] = 0;
+        ngx_memzero(batch->api.outputs, sizeof(batch->api.outputs));
         ngx_memzero(batch->api.inputs, sizeof(batch->api.inputs));
         ngx_memzero(batch->api.allocated, sizeof(batch->api.allocated));
     }

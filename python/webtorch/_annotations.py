@@ -31,14 +31,23 @@ def run_by(called: Callable[..., Any]) -> Callable[..., Any]:
         called = called.func
     if isinstance(called, nn.Module):
         return type(_uncompiled(called)).forward
-    if inspect.isroutine(called) or isinstance(called, type):
+    if isinstance(called, type) or inspect.isfunction(called) or inspect.ismethod(called):
         return called
-    return type(called).__call__
+    own = type(called).__call__
+    return own if inspect.isfunction(own) else called
 
 
 def _uncompiled(module: nn.Module) -> nn.Module:
     """Return the module that `torch.compile` was given, or the module itself."""
-    return getattr(module, "_orig_mod", module)
+    found = getattr(module, "_orig_mod", None)
+    return found if isinstance(found, nn.Module) else module
+
+
+def _with_signature(called: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what has the signature of a call: that of a module is in its `forward`."""
+    if isinstance(called, functools.partial):
+        return functools.partial(_with_signature(called.func), *called.args, **called.keywords)
+    return _uncompiled(called).forward if isinstance(called, nn.Module) else called
 
 
 def code_of(called: Callable[..., Any]) -> types.CodeType | None:
@@ -64,9 +73,7 @@ def signature(called: Callable[..., Any]) -> inspect.Signature:
         ValueError: It has none.
 
     """
-    found = inspect.signature(
-        _uncompiled(called).forward if isinstance(called, nn.Module) else called
-    )
+    found = inspect.signature(_with_signature(called))
     given = called.keywords if isinstance(called, functools.partial) else {}
     left = [each for name, each in found.parameters.items() if name not in given]
     return found.replace(parameters=left) if given else found

@@ -15,6 +15,7 @@ import gc, types, torch, webtorch
 from jaxtyping import Float32
 from pathlib import Path
 from torch import Tensor
+from webtorch import Strings
 
 state = torch.zeros(4_000_000)
 pair = (torch.zeros(4, 2048), torch.zeros(4, 2048))
@@ -31,6 +32,12 @@ def add(x: Float32[Tensor, "1"]) -> Float32[Tensor, "1"]:
 @webtorch.infer
 def big(x: Float32[Tensor, "batch 1"]) -> Float32[Tensor, "batch 2000000"]:
     return x.expand(len(x), 2000000).contiguous()
+
+@webtorch.infer
+def empty_first(
+    x: Float32[Tensor, "batch 1000000"]
+) -> tuple[Float32[Tensor, "batch n"], Float32[Tensor, "batch 1000000"]]:
+    return x[:, :0], x + 1
 
 @webtorch.handler
 def memory(request):
@@ -63,9 +70,15 @@ def cached(x: X) -> tuple[X, X]: return pair
 def two_small(x: X) -> tuple[Float32[Tensor, "batch 150"], Float32[Tensor, "batch 150"]]:
     return pair[0][:, :150].contiguous(), halves
 
+@webtorch.infer
+def with_text(x: X) -> tuple[Strings[list[str], "batch"], Float32[Tensor, "batch 2"]]:
+    return ["a"] * len(x), twos
+
 halves = torch.zeros(4, 150)
+twos = torch.zeros(4, 2)
 FUNCTIONS = (
-    two_small, fresh, fresh_pair, transposed, small, the_input, a_global, a_view, half_of_it, cached
+    two_small, with_text, fresh, fresh_pair, transposed, small, the_input, a_global, a_view,
+    half_of_it, cached
 )
 
 @webtorch.handler
@@ -100,7 +113,7 @@ def retained(request):
         found[function.__name__] = bool(batch.retained), is_view
     return found
 """
-NAMES = ("weights", "add", "big", "memory", "shared", "retained")
+NAMES = ("weights", "add", "big", "empty_first", "memory", "shared", "retained")
 SERVER = "".join(
     f"location = /{name} {{ webtorch_handler app:{name} mode=inline; }}\n" for name in NAMES
 )
@@ -112,9 +125,9 @@ RAW = "application/octet-stream"
 def test_kept_outputs_are_detected(server):
     found = server.get("/shared").json()
     assert {name for name, shared in found.items() if shared} == {
-        "the_input", "a_global", "a_view", "half_of_it", "cached", "two_small",
+        "the_input", "a_global", "a_view", "half_of_it", "cached", "two_small", "with_text",
     }  # fmt: skip
-    assert len(found) == 10
+    assert len(found) == 11
 
 
 def test_small_views_of_inputs_are_copied(server):
@@ -134,6 +147,23 @@ def test_outputs_sent_as_they_were_returned(server, form):
         assert zipfile.ZipFile(io.BytesIO(body)).testzip() is None
     else:
         assert len(np.unique(np.load(io.BytesIO(body)))) == 1
+
+
+def test_outputs_after_one_without_elements(server):
+    """It has no address, which is no sign that the others are not needed any more."""
+    body = np.zeros(1_000_000, np.float32)
+    accept = "Accept: application/x-npz"
+    with connections(server, 2) as (first, second):
+        for number, wire in enumerate((first, second)):
+            wire._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+            sent = (body + number).tobytes()
+            wire.send(request("/empty_first", sent, accept, content_type=RAW))
+            settle(server)
+        for number, wire in enumerate((first, second)):
+            with np.load(io.BytesIO(wire.answer().body)) as found:
+                sizes = [found[name].size for name in found.files]
+                assert sizes == [0, 1_000_000]
+                assert np.unique(found[found.files[1]]).tolist() == [number + 1]
 
 
 def test_memory_is_released(server):

@@ -22,6 +22,7 @@ from nginx import wait_for
 from webtorch._cluster import formats
 from webtorch._cluster.group import GlooGroup
 from webtorch._cluster.interfaces import GroupError, Member, View
+from webtorch._cluster.links import MAX_TAG, tag_of
 
 WEIGHTS = [3.0, 0.0, 5.0]
 
@@ -131,6 +132,13 @@ def test_host_that_is_killed_within_a_message():
         with pytest.raises(CommandError, match="the connection to b was closed"):
             hosts[0].result(20)
         assert hosts[0].do("has_begun")
+
+
+def test_tags_of_two_kinds_never_meet():
+    """Also long after numbers have come to the last tag."""
+    for number in (0, MAX_TAG - 4, 3 * MAX_TAG):
+        numbers = range(number, number + 8)
+        assert all(tag_of(each) % 2 != each % 2 and 0 < tag_of(each) < MAX_TAG for each in numbers)
 
 
 def test_mean_of_no_steps_is_zero(group):

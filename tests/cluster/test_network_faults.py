@@ -82,7 +82,8 @@ def sent(network, host):
 def test_host_that_is_killed_in_an_exchange(network):
     """Others go on before the timeout, and have nothing of the round in which it was killed."""
     network.links(1e9, 0.005)
-    with LargeHosts(network, "interval=100ms timeout=90s") as hosts:
+    # longer than what the test waits for
+    with LargeHosts(network, "interval=100ms timeout=300s") as hosts:
         for index in range(3):
             hosts.train(index, 3)
         hosts.wait_until_counted(9)

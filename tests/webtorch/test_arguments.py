@@ -574,6 +574,13 @@ class Retrying:
         return self.function(*args, **kwargs)
 
 
+class Bound(Retrying):
+    """The same for methods, too."""
+
+    def __get__(self, instance, owner=None):
+        return self if instance is None else functools.partial(self, instance)
+
+
 class Yielding:
     def __call__(self, size: int = 1):
         yield size
@@ -607,13 +614,13 @@ def test_kinds_of_what_is_called():
 
 
 def test_object_that_looks_like_a_function():
-    @webtorch.handler
-    @Retrying
     def sized(size: int = 1) -> dict[str, int]:
         return {"size": size}
 
-    assert sized.is_coroutine
-    assert asyncio.run(sized.bind()(Request(args="size=2"))) == {"size": 2}
+    for decorator in (Retrying, Bound):
+        made = webtorch.handler(decorator(sized))
+        assert made.is_coroutine
+        assert asyncio.run(made.bind()(Request(args="size=2"))) == {"size": 2}
 
 
 def test_compiled_module():
@@ -621,7 +628,9 @@ def test_compiled_module():
         def forward(self, x: Float32[Tensor, "batch"]) -> Float32[Tensor, "batch"]:
             return 2 * x
 
-    for made in (webtorch.infer(Doubled()), webtorch.infer(torch.compile(Doubled()))):
+    module = Doubled()
+    for called in (module, torch.compile(module), functools.partial(torch.compile(module))):
+        made = webtorch.infer(called)
         assert [spec.name for spec in made.schema.inputs] == ["x"]
         assert made.name.endswith("Doubled.forward")
 

@@ -396,7 +396,7 @@ ngx_http_webtorch_handshake_add_extension(ngx_http_request_t *r,
 
     p = ngx_cpymem(value.data, text, sizeof(text) - 1);
 
-    /* RFC 7692, 7.1.2.1: an offer with bits is accepted by an answer with them */
+    /* RFC 7692, 7.1.2.1: an offer with bits is accepted by one with bits */
 
     if (handshake->named) {
         p = ngx_sprintf(p, "; server_max_window_bits=%ui", handshake->window);

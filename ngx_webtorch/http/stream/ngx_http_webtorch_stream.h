@@ -96,6 +96,7 @@ typedef struct {
 typedef struct {
     ngx_buf_t                   buf;
     ngx_webtorch_message_t      bytes;
+    size_t                      skip;        /* of these, which are not sent */
     ngx_uint_t                  n;           /* answers */
 } ngx_http_webtorch_answer_t;
 
@@ -155,15 +156,14 @@ struct ngx_http_webtorch_stream_s {
 
     /*
      * The chunk is answered; or it is decoded, NGX_ERROR: err is set; or its
-     * answer is encoded, NGX_ERROR: there is no memory.
+     * answer is encoded and added.
      */
     void                       (*answered)(ngx_webtorch_waiter_t *waiter,
                                            webtorch_job_t *job);
     void                       (*decoded)(ngx_http_webtorch_stream_t *st,
                                           ngx_int_t rc);
     void                       (*encoded)(ngx_http_webtorch_stream_t *st,
-                                          ngx_http_webtorch_result_t *result,
-                                          ngx_int_t rc);
+                                          ngx_http_webtorch_result_t *result);
 
     ngx_webtorch_error_t         err;
     webtorch_failure_t          *failure;    /* of err: the function raised it,

@@ -1,6 +1,7 @@
 
 #include "ngx_http_webtorch_stream_account.h"
 #include "ngx_http_webtorch_body.h"
+#include "ngx_webtorch_defer.h"
 
 
 /* bytes of a message that is small */
@@ -57,4 +58,28 @@ ngx_http_webtorch_stream_size(ngx_http_webtorch_stream_t *st)
     return ngx_http_webtorch_stream_counted(&st->message)
            + ngx_http_webtorch_stream_counted(&st->answers[0].bytes)
            + ngx_http_webtorch_stream_counted(&st->answers[1].bytes);
+}
+
+
+void
+ngx_http_webtorch_stream_drop_message(ngx_http_webtorch_stream_t *st)
+{
+    ngx_http_webtorch_stream_free_large(&st->message);
+    ngx_webtorch_message_free(&st->message);
+    ngx_http_webtorch_stream_count(st);
+}
+
+
+void
+ngx_http_webtorch_stream_free_large(ngx_webtorch_message_t *m)
+{
+    if (m->size < NGX_WEBTORCH_LARGE_SIZE) {
+        return;
+    }
+
+    ngx_webtorch_defer_free(m->data, m->size);
+
+    m->data = NULL;
+    m->len = 0;
+    m->size = 0;
 }

@@ -24,5 +24,11 @@ void ngx_http_webtorch_stream_count(ngx_http_webtorch_stream_t *st);
  */
 ngx_int_t ngx_http_webtorch_stream_count_chunk(ngx_http_webtorch_stream_t *st);
 
+/* no chunk is read any more, and the request may live on for long */
+void ngx_http_webtorch_stream_drop_message(ngx_http_webtorch_stream_t *st);
+
+/* frees the memory of a large message in a thread */
+void ngx_http_webtorch_stream_free_large(ngx_webtorch_message_t *m);
+
 
 #endif /* _NGX_HTTP_WEBTORCH_STREAM_ACCOUNT_H_INCLUDED_ */

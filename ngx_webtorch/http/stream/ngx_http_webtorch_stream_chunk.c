@@ -182,20 +182,19 @@ ngx_http_webtorch_stream_chunk_answer(ngx_http_webtorch_stream_t *st,
         return rc;
     }
 
-    return ngx_http_webtorch_stream_chunk_end(st, &result,
-                             ngx_http_webtorch_stream_answer(st, &result.row));
+    if (ngx_http_webtorch_stream_answer(st, &result.row) != NGX_OK) {
+        return ngx_webtorch_error(&st->err, NGX_HTTP_INTERNAL_SERVER_ERROR,
+                                  "no_memory", "no memory");
+    }
+
+    return ngx_http_webtorch_stream_chunk_end(st, &result);
 }
 
 
 ngx_int_t
 ngx_http_webtorch_stream_chunk_end(ngx_http_webtorch_stream_t *st,
-    ngx_http_webtorch_result_t *result, ngx_int_t rc)
+    ngx_http_webtorch_result_t *result)
 {
-    if (rc != NGX_OK) {
-        return ngx_webtorch_error(&st->err, NGX_HTTP_INTERNAL_SERVER_ERROR,
-                                  "no_memory", "no memory");
-    }
-
     if (st->claim.record
         && ngx_http_webtorch_stream_commit(st, result->states, result->done)
            != NGX_OK)

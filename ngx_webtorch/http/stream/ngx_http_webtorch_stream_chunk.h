@@ -23,13 +23,13 @@ ngx_int_t ngx_http_webtorch_stream_add_chunk(ngx_http_webtorch_stream_t *st);
 ngx_int_t ngx_http_webtorch_stream_chunk_answer(ngx_http_webtorch_stream_t *st,
     webtorch_job_t *job);
 
-/* the answer was added, or not, by its return code; NGX_ERROR: st->err is set */
+/* the answer was added; NGX_ERROR: st->err is set */
 ngx_int_t ngx_http_webtorch_stream_chunk_end(ngx_http_webtorch_stream_t *st,
-    ngx_http_webtorch_result_t *result, ngx_int_t rc);
+    ngx_http_webtorch_result_t *result);
 
 /*
- * From within answered(), of a chunk that has not failed: the states are those of
- * this chunk from now on.  Returns 1 if it was the stream's last one.
+ * From within answered(), of a chunk that has not failed: the states are those
+ * of this chunk from now on.  Returns 1 if it was the stream's last one.
  */
 ngx_uint_t ngx_http_webtorch_stream_chunk_done(ngx_http_webtorch_stream_t *st,
     webtorch_job_t *job);

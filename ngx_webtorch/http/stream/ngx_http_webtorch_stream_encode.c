@@ -17,8 +17,12 @@
 typedef struct {
     ngx_http_webtorch_result_t    result;
     ngx_webtorch_batch_t         *batch;
-    ngx_webtorch_message_t        message;     /* the frame and its payload */
+    ngx_webtorch_message_t        message;     /* room for the answers that wait
+                                                  now, the frame, its payload */
+    size_t                        front;       /* of the frame */
     size_t                        start;       /* of the payload */
+    size_t                        room;        /* bytes behind the payload */
+    size_t                        held;        /* bytes that are counted */
     ngx_http_webtorch_stream_t   *st;          /* NULL: it has ended */
     ngx_thread_task_t             task;
     ngx_connection_t              ident;       /* see ngx_webtorch_timer_t */
@@ -42,12 +46,6 @@ ngx_http_webtorch_stream_encode_post(ngx_http_webtorch_stream_t *st,
     ngx_http_webtorch_encode_task_t  *t;
 
     row = &result->row;
-
-    /* the prefix is in the memory of the request */
-
-    if (row->prefix.len) {
-        return NGX_DECLINED;
-    }
 
     if (row->payload == NGX_HTTP_WEBTORCH_PAYLOAD_JSON) {
 
@@ -84,7 +82,7 @@ ngx_http_webtorch_stream_encode_post(ngx_http_webtorch_stream_t *st,
     wlcf = ngx_http_get_module_loc_conf(st->request, ngx_http_webtorch_module);
 
     if (ngx_thread_task_post(wlcf->thread_pool, &t->task) != NGX_OK) {
-        ngx_webtorch_queue_sub(t->message.size);
+        ngx_webtorch_queue_sub(t->held);
         ngx_http_webtorch_stream_encode_free(t);
         return NGX_DECLINED;
     }
@@ -99,28 +97,46 @@ ngx_http_webtorch_stream_encode_post(ngx_http_webtorch_stream_t *st,
 }
 
 
-/* memory is only mapped here: the thread is the first that writes to most */
+/*
+ * Memory is only mapped here: the thread is the first that writes to most of
+ * it, and returns what is not needed.  Until then only the row is counted.
+ */
 
 static ngx_int_t
 ngx_http_webtorch_stream_encode_init(ngx_http_webtorch_stream_t *st,
     ngx_http_webtorch_encode_task_t *t)
 {
-    u_char  *p;
-    size_t   size;
+    u_char                          *p;
+    size_t                           bound;
+    uint32_t                         i;
+    ngx_http_webtorch_stream_row_t  *row;
 
-    size = ngx_http_webtorch_stream_frame_size(st,
-                          ngx_http_webtorch_stream_row_bound(&t->result.row));
+    row = &t->result.row;
+    bound = ngx_http_webtorch_stream_row_bound(row);
 
-    p = ngx_webtorch_buffer_alloc(size);
-    if (p == NULL) {
+    /* answers are sent meanwhile, but none is added */
+
+    t->front = st->answers[st->filling].bytes.len;
+    t->room = ngx_http_webtorch_stream_frame_size(st, bound) - bound;
+    t->message.size = t->front + bound + t->room;
+
+    t->message.data = ngx_webtorch_buffer_alloc(t->message.size);
+    if (t->message.data == NULL) {
         return NGX_ERROR;
     }
 
-    t->message.data = (char *) p;
-    t->message.size = size;
-    t->start = (size_t) (ngx_http_webtorch_stream_begin_frame(st, p, 0) - p);
+    p = (u_char *) t->message.data;
 
-    ngx_webtorch_queue_add(size);
+    t->start = (size_t)
+        (ngx_http_webtorch_stream_begin_frame(st, p + t->front, 0) - p);
+
+    t->held = row->layout.text;
+
+    for (i = 0; i < row->n; i++) {
+        t->held += (size_t) row->specs[i].row_size;
+    }
+
+    ngx_webtorch_queue_add(t->held);
 
     t->ident.fd = (ngx_socket_t) -1;
     t->ident.data = t;
@@ -140,19 +156,32 @@ ngx_http_webtorch_stream_encode_thread(void *data, ngx_log_t *log)
 {
     ngx_http_webtorch_encode_task_t *t = data;
 
-    u_char  *p;
+    char    *p;
+    u_char  *start;
+    size_t   size;
 
-    p = (u_char *) t->message.data;
+    start = (u_char *) t->message.data + t->start;
 
-    t->message.len = (size_t)
-        (ngx_http_webtorch_stream_row_encode(&t->result.row, p + t->start) - p);
+    t->message.len = t->start + (size_t)
+        (ngx_http_webtorch_stream_row_encode(&t->result.row, start) - start);
+
+    size = t->message.len + t->room;
+
+    p = ngx_webtorch_buffer_realloc(t->message.data, size);
+
+    if (p) {
+        t->message.data = p;
+        t->message.size = size;
+    }
+
+    ngx_webtorch_queue_add(t->message.size - t->held);
+    t->held = t->message.size;
 }
 
 
 static void
 ngx_http_webtorch_stream_encode_event_handler(ngx_event_t *ev)
 {
-    ngx_int_t                         rc;
     ngx_connection_t                 *ident;
     ngx_http_webtorch_stream_t       *st;
     ngx_http_webtorch_encode_task_t  *t;
@@ -174,14 +203,14 @@ ngx_http_webtorch_stream_encode_event_handler(ngx_event_t *ev)
 
     /* the stream counts its answers */
 
-    ngx_webtorch_queue_sub(t->message.size);
+    ngx_webtorch_queue_sub(t->held);
 
     if (st) {
         st->in_thread = NULL;
 
-        rc = ngx_http_webtorch_stream_put_answer(st, &t->result.row,
-                                                 &t->message, t->start);
-        st->encoded(st, &t->result, rc);
+        ngx_http_webtorch_stream_put_answer(st, &t->result.row, &t->message,
+                                            t->front, t->start);
+        st->encoded(st, &t->result);
     }
 
     ngx_http_webtorch_stream_encode_free(t);

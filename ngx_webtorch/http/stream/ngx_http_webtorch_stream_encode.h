@@ -20,10 +20,10 @@ struct ngx_http_webtorch_result_s {
 
 
 /*
- * From within answered(): has a large row encoded in a thread.  Then st->encoded()
- * is called in the event loop, with NGX_OK when the answer was added, if the
- * stream is still there; the result is valid until it returns.  NGX_DECLINED:
- * the row is not large, or cannot be kept, or there are no threads.
+ * From within answered(): has a large row encoded in a thread.  Then the answer
+ * is added and st->encoded() called in the event loop, if the stream is still
+ * there; the result is valid until it returns.  NGX_DECLINED: the row is not
+ * large, or cannot be kept, or there are no threads.
  */
 ngx_int_t ngx_http_webtorch_stream_encode_post(ngx_http_webtorch_stream_t *st,
     ngx_http_webtorch_result_t *result);

@@ -1,6 +1,7 @@
 
 #include "ngx_http_webtorch_stream_output.h"
 #include "ngx_http_webtorch_error.h"
+#include "ngx_http_webtorch_stream_account.h"
 #include "ngx_http_webtorch_stream_deflate.h"
 #include "ngx_http_webtorch_logged.h"
 #include "ngx_webtorch_buffer.h"
@@ -69,40 +70,37 @@ ngx_http_webtorch_stream_answer(ngx_http_webtorch_stream_t *st,
 }
 
 
-ngx_int_t
+void
 ngx_http_webtorch_stream_put_answer(ngx_http_webtorch_stream_t *st,
     ngx_http_webtorch_stream_row_t *row, ngx_webtorch_message_t *m,
-    size_t start)
+    size_t front, size_t start)
 {
-    u_char                  *p;
-    ngx_webtorch_message_t  *bytes;
+    u_char                      *p;
+    ngx_webtorch_message_t      *bytes;
+    ngx_http_webtorch_answer_t  *answer;
 
-    bytes = &st->answers[st->filling].bytes;
+    answer = &st->answers[st->filling];
+    bytes = &answer->bytes;
+    p = (u_char *) m->data;
 
-    if (bytes->len == 0) {
-        ngx_webtorch_message_free(bytes);
+    /* the answers that wait go in front, unless they have been taken */
 
-        bytes->data = m->data;
-        bytes->size = m->size;
-        m->data = NULL;
-
-        p = (u_char *) bytes->data;
+    if (bytes->len) {
+        ngx_memcpy(p, bytes->data, bytes->len);
 
     } else {
-
-        /* the answer before this one is still being sent */
-
-        p = ngx_http_webtorch_stream_reserve(st, m->len);
-        if (p == NULL) {
-            return NGX_ERROR;
-        }
-
-        ngx_memcpy(p, m->data, m->len);
+        answer->skip = front;
     }
 
-    ngx_http_webtorch_stream_end_answer(st, row, p + start, p + m->len);
+    ngx_webtorch_message_free(bytes);
 
-    return NGX_OK;
+    bytes->data = m->data;
+    bytes->size = m->size;
+    bytes->len = front;
+
+    m->data = NULL;
+
+    ngx_http_webtorch_stream_end_answer(st, row, p + start, p + m->len);
 }
 
 
@@ -290,15 +288,15 @@ ngx_http_webtorch_stream_take_answer(ngx_http_webtorch_stream_t *st)
 
     answer = &st->answers[st->filling];
 
-    if (st->sending || answer->bytes.len == 0) {
+    if (st->sending || answer->bytes.len == answer->skip) {
         return NULL;
     }
 
     ngx_memzero(&answer->buf, sizeof(ngx_buf_t));
 
-    answer->buf.pos = (u_char *) answer->bytes.data;
-    answer->buf.last = answer->buf.pos + answer->bytes.len;
-    answer->buf.start = answer->buf.pos;
+    answer->buf.start = (u_char *) answer->bytes.data;
+    answer->buf.pos = answer->buf.start + answer->skip;
+    answer->buf.last = answer->buf.start + answer->bytes.len;
     answer->buf.end = answer->buf.last;
     answer->buf.temporary = 1;
     answer->buf.flush = 1;
@@ -317,7 +315,9 @@ ngx_http_webtorch_stream_sent(ngx_http_webtorch_stream_t *st)
 
     answer = &st->answers[st->filling ^ 1];
 
+    ngx_http_webtorch_stream_free_large(&answer->bytes);
     ngx_webtorch_message_reset(&answer->bytes);
+    answer->skip = 0;
     answer->n = 0;
     st->sending = 0;
 }

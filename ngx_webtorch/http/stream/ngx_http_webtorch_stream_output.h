@@ -28,13 +28,13 @@ u_char *ngx_http_webtorch_stream_begin_frame(ngx_http_webtorch_stream_t *st,
     u_char *p, ngx_uint_t error);
 
 /*
- * Adds an answer that was encoded elsewhere: a message with the beginning of
- * its frame, the payload from start on, and room for the end of the frame.  The
- * message is taken if it is not copied: its data is NULL then.
+ * Takes an answer that was encoded elsewhere: a message with as many bytes in
+ * front as answers had that waited then, the beginning of its frame, the
+ * payload from start on, and room for the end of the frame.
  */
-ngx_int_t ngx_http_webtorch_stream_put_answer(ngx_http_webtorch_stream_t *st,
+void ngx_http_webtorch_stream_put_answer(ngx_http_webtorch_stream_t *st,
     ngx_http_webtorch_stream_row_t *row, ngx_webtorch_message_t *m,
-    size_t start);
+    size_t front, size_t start);
 
 /* the payload of that answer, and takes it back before it is sent */
 const u_char *ngx_http_webtorch_stream_payload(ngx_http_webtorch_stream_t *st);

@@ -33,8 +33,7 @@ static void ngx_http_webtorch_stream_chunk_handler(
 static void ngx_http_webtorch_stream_decoded_handler(
     ngx_http_webtorch_stream_t *st, ngx_int_t rc);
 static void ngx_http_webtorch_stream_encoded_handler(
-    ngx_http_webtorch_stream_t *st, ngx_http_webtorch_result_t *result,
-    ngx_int_t rc);
+    ngx_http_webtorch_stream_t *st, ngx_http_webtorch_result_t *result);
 static void ngx_http_webtorch_stream_answered(ngx_http_webtorch_stream_t *st,
     ngx_int_t rc);
 
@@ -394,6 +393,7 @@ ngx_http_webtorch_stream_next(ngx_http_webtorch_stream_t *st)
         break;
 
     case NGX_DONE:
+        ngx_http_webtorch_stream_drop_message(st);
         st->ended = 1;
 
         if (st->websocket == NULL) {
@@ -454,10 +454,7 @@ ngx_http_webtorch_stream_next_answers(ngx_http_webtorch_stream_t *st)
 static void
 ngx_http_webtorch_stream_end_with_error(ngx_http_webtorch_stream_t *st)
 {
-    /* no chunk is read any more, and the request may live on for long */
-
-    ngx_webtorch_message_free(&st->message);
-    ngx_http_webtorch_stream_count(st);
+    ngx_http_webtorch_stream_drop_message(st);
 
     st->fatal = ngx_http_webtorch_stream_is_fatal(st);
     st->fail(st);
@@ -479,6 +476,7 @@ ngx_http_webtorch_stream_stop(ngx_http_webtorch_stream_t *st)
 
     ngx_http_set_log_request(c->log, st->request);
 
+    ngx_http_webtorch_stream_drop_message(st);
     ngx_http_webtorch_stream_come_back(st);
     ngx_http_webtorch_stream_pump(st);
 
@@ -617,12 +615,12 @@ ngx_http_webtorch_stream_chunk_handler(ngx_webtorch_waiter_t *waiter,
 
 static void
 ngx_http_webtorch_stream_encoded_handler(ngx_http_webtorch_stream_t *st,
-    ngx_http_webtorch_result_t *result, ngx_int_t rc)
+    ngx_http_webtorch_result_t *result)
 {
     ngx_http_set_log_request(st->request->connection->log, st->request);
 
     ngx_http_webtorch_stream_answered(st,
-                          ngx_http_webtorch_stream_chunk_end(st, result, rc));
+                              ngx_http_webtorch_stream_chunk_end(st, result));
 }
 
 

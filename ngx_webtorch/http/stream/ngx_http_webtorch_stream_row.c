@@ -14,11 +14,11 @@ ngx_http_webtorch_stream_row_bound(ngx_http_webtorch_stream_row_t *row)
 {
     uint32_t  i;
 
+    row->layout.text = 0;
+
     if (row->payload == NGX_HTTP_WEBTORCH_PAYLOAD_RAW) {
         return (size_t) row->specs[0].row_size;
     }
-
-    row->layout.text = 0;
 
     for (i = 0; i < row->n; i++) {
         row->layout.text += ngx_webtorch_text_size(&row->specs[i],

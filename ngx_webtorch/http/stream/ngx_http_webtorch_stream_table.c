@@ -1,5 +1,6 @@
 
 #include "ngx_http_webtorch_stream_table.h"
+#include "ngx_http_webtorch_stream_account.h"
 #include "ngx_webtorch_metrics_handler.h"
 #include "ngx_webtorch_runner.h"
 
@@ -322,9 +323,11 @@ ngx_http_webtorch_stream_release(ngx_http_webtorch_stream_t *st)
         st->in_thread = NULL;
     }
 
+    ngx_http_webtorch_stream_free_large(&st->message);
     ngx_webtorch_message_free(&st->message);
 
     for (i = 0; i < 2; i++) {
+        ngx_http_webtorch_stream_free_large(&st->answers[i].bytes);
         ngx_webtorch_message_free(&st->answers[i].bytes);
     }
 

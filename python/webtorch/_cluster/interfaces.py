@@ -274,7 +274,8 @@ class Group(Protocol):
     def send_state(self, to: int, data: Tensor) -> None:
         """Send uint8 `[n]` to the host of a rank, which calls `receive_state`.
 
-        Others call neither, and wait for at most `timeout` in what they do next.
+        It returns when the other host has all of it. Others call neither, and wait for at most
+        `timeout` in what they do next.
         """
 
     def receive_state(self, source: int, into: Tensor) -> None:

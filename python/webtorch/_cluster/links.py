@@ -6,10 +6,12 @@ group of its own, and leaves none behind.
 When a connection is closed, gloo wakes those that wait for a message of which nothing has come, and
 those of which nothing has been sent as the other host does not expect them yet. It does not wake
 those that wait for a message that is on its way, in either direction: they have to wait for their
-timeout. So nothing here waits for such a message. One of more than a few packets is followed by an
-empty one, its mark, which gloo receives as a whole or not at all; the messages between two hosts
-keep their order, so that what was marked is there. And a message that was sent is only waited for
-when its host is known to have it, see `Links.flush`.
+timeout. So nothing here waits for a large one. A part of a mean or a state is followed by an
+empty message, its mark, which gloo receives as a whole or not at all; the messages between two
+hosts keep their order, so that what was marked is there. And a part that was sent is only waited
+for when its host is known to have it, see `Links.flush`. The messages of `exchange` have no marks,
+which would cost a round trip: most are a few packets, but a host that is killed within one of
+60 KB is noticed by the timeout.
 
 So hosts end a round sooner than by a timeout, but no round ends in another way. One that ends at
 some hosts and is completed by others counts each step once, as before: an anchor is committed only
@@ -47,8 +49,12 @@ EMPTY: Final = torch.empty(0, dtype=torch.uint8)
 
 
 def tag_of(number: int) -> int:
-    """Return gloo's tag of a message; it comes again when the message is long forgotten."""
-    return 1 + number % (MAX_TAG - 1)
+    """Return gloo's tag of a message; it comes again when the message is long forgotten.
+
+    Even numbers and odd ones have tags of their own for ever, as the modulus is even: they count
+    messages of different kinds, one of which waits for its next message all the time.
+    """
+    return 1 + number % (MAX_TAG - 2)
 
 
 class _SealedStore(Store):
@@ -173,6 +179,8 @@ class Links:
         An error keeps the frames that it came through, and they keep their variables. So gloo's
         works are none of these: they would keep the connections after `close`.
         """
+        if begun.message is None:
+            raise GroupError("the group is closed")
         timeout = timedelta(seconds=max(seconds, 1e-3))
         try:
             if begun.mark is not None:

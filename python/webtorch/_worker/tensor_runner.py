@@ -158,6 +158,9 @@ class TensorRunner:
         outputs = self.handler.schema.outputs
         if any(isinstance(size, str) for spec in outputs for size in spec.shape):
             return 1
+        # a long string makes a row large, which is sent while the next call may change a tensor
+        if len({spec.has_strings for spec in outputs}) == 2:
+            return 1
         size = sum(math.prod(spec.sizes()) * element_size(spec.dtype) for spec in outputs)
         return lib.WEBTORCH_COPY_SIZE // size + 1 if size else sys.maxsize
 
@@ -171,7 +174,9 @@ class TensorRunner:
     def _drop_answered(self, number: int) -> None:
         """Release the outputs of dropped slots whose batches have been answered."""
         self._dropped.pop(number, None)
-        for dropped in [each for each, outputs in self._dropped.items() if not outputs[0]]:
+        count = len(self.handler.schema.outputs)
+        # a tensor without elements has no address, one of the others has
+        for dropped in [each for each, found in self._dropped.items() if not any(found[0:count])]:
             del self._dropped[dropped]
             self._outputs.pop(dropped, None)
             self._texts.pop(dropped, None)

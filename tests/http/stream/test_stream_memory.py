@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import socket
 import subprocess
 
 import numpy as np
@@ -21,7 +22,9 @@ location = /few { webtorch_handler app:variable max_streams=1; }
 location = /bounded { webtorch_handler app:variable queue_size=1m; }
 location = /grown { webtorch_handler app:grown; }
 location = /summed { webtorch_handler app:summed resume=60s resume_buffer=4m; }
-location = /bytes { webtorch_handler app:bytes_echo; }
+location = /bytes { webtorch_handler app:echo_bytes; }
+location = /noted { webtorch_handler app:noted; }
+location = /notes { webtorch_handler app:read_notes; }
 location = /tight { webtorch_handler app:sums queue_size=100k; }
 """
 
@@ -45,9 +48,16 @@ def summed(
 ) -> tuple[Int64[Tensor, "batch 200000"], State[Int64[Tensor, "batch"]]]:
     return (s + x)[:, None] + torch.arange(200_000), s + x
 
+notes: list[int] = []
+
 @webtorch.stream
-def bytes_echo(x: Strings[list[bytes], "batch"]) -> Strings[list[bytes], "batch"]:
+def noted(x: Strings[list[str], "batch"]) -> Strings[list[str], "batch"]:
+    notes.extend(len(each.encode()) for each in x)
     return x
+
+@webtorch.handler
+def read_notes(request):
+    return notes
 
 @webtorch.infer
 def sums(x: Int64[Tensor, "batch n"]) -> Int64[Tensor, "batch"]:
@@ -172,6 +182,26 @@ def test_large_answers(server):
     check_no_bytes_are_held(server)
 
 
+def test_large_answers_behind_small_ones(server):
+    """The small ones wait for the first one to be read while the next one is encoded."""
+    texts = ["ä" * 3_500_000, "x", "", "y" * 3_000_000, "z"]
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        sock.connect(("127.0.0.1", server.port))
+        uri = f"ws://127.0.0.1:{server.port}/noted"
+        with connect(uri, sock=sock, max_size=None, max_queue=1) as ws:
+            for text in texts:
+                ws.send(text)
+            # the last one is read when there is room for its answer
+            wait_for(lambda: server.get("/notes").json() == [7_000_000, 1, 0, 3_000_000], "calls")
+            assert [ws.recv(DEADLINE) for _ in texts] == texts
+    with connect(f"ws://127.0.0.1:{server.port}/noted", max_size=None) as ws:
+        for text in texts:
+            ws.send(text)
+            assert ws.recv(DEADLINE) == text
+    check_no_bytes_are_held(server)
+
+
 def test_large_answers_of_bytes(server):
     """They have the kind of their message, unless they are not UTF-8."""
     with connect(f"ws://127.0.0.1:{server.port}/bytes", max_size=None) as ws:
@@ -221,6 +251,18 @@ def test_reload_while_threads_encode(fresh):
         for client in clients:
             assert client.row() == grown(1)
             assert client.row()["code"] == "restart"
+
+
+def test_bytes_of_a_message_without_end(server):
+    """The stream has ended, the client is still there."""
+    with contextlib.closing(Duplex(server, "/bounded")) as idle:
+        assert idle.head() == 200
+        with connect(f"ws://127.0.0.1:{server.port}/bounded", max_size=None) as ws:
+            ws.protocol.send_text(b"[" + b"1," * 100_000, fin=False)
+            ws.protocol.send_close(1000)
+            for data in ws.protocol.data_to_send():
+                ws.socket.sendall(data)
+            check_no_bytes_are_held(server)
 
 
 def test_clients_that_go_while_a_thread_decodes(server):
