@@ -2,8 +2,8 @@
 
 import contextlib
 import json
-import socket
 import subprocess
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,10 +11,10 @@ from websockets.sync.client import connect
 
 from duplex import Duplex, duplex
 from http_stream_app import APP
-from nginx import BINARY, DEADLINE, Nginx, running, wait_for
+from nginx import BINARY, DEADLINE, Nginx, free_port, running, wait_for
 
 SERVER = """
-client_max_body_size 8m;
+client_max_body_size 24m;
 location = /variable { webtorch_handler app:variable; }
 location = /echo { webtorch_handler app:echo; }
 location = /raw { webtorch_handler app:wide; }
@@ -27,6 +27,9 @@ location = /noted { webtorch_handler app:noted; }
 location = /notes { webtorch_handler app:read_notes; }
 location = /tight { webtorch_handler app:sums queue_size=100k; }
 """
+
+NARROW_PORT = free_port()
+"""Its sockets send little at once."""
 
 APP += """
 WIDE = 600_000
@@ -74,7 +77,7 @@ IS_DEBUG = (
 
 @pytest.fixture(scope="module")
 def shared_server():
-    with running(create()) as server:
+    with running(create(f"listen 127.0.0.1:{NARROW_PORT} sndbuf=64k;")) as server:
         yield server
 
 
@@ -85,8 +88,10 @@ def fresh():
         yield server
 
 
-def create() -> Nginx:
-    return Nginx(SERVER, APP, main="error_log tasks.log debug;", http="webtorch_zone models:64m;")
+def create(listen: str = "") -> Nginx:
+    return Nginx(
+        SERVER + listen, APP, main="error_log tasks.log debug;", http="webtorch_zone models:64m;"
+    )
 
 
 def count_tasks(server) -> int:
@@ -185,16 +190,14 @@ def test_large_answers(server):
 def test_large_answers_behind_small_ones(server):
     """The small ones wait for the first one to be read while the next one is encoded."""
     texts = ["ä" * 3_500_000, "x", "", "y" * 3_000_000, "z"]
-    with socket.socket() as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-        sock.connect(("127.0.0.1", server.port))
-        uri = f"ws://127.0.0.1:{server.port}/noted"
-        with connect(uri, sock=sock, max_size=None, max_queue=1) as ws:
-            for text in texts:
-                ws.send(text)
-            # the last one is read when there is room for its answer
-            wait_for(lambda: server.get("/notes").json() == [7_000_000, 1, 0, 3_000_000], "calls")
-            assert [ws.recv(DEADLINE) for _ in texts] == texts
+    narrow = SimpleNamespace(port=NARROW_PORT)
+    with contextlib.closing(Duplex(narrow, "/noted")) as client:
+        for text in texts:
+            client.send_row(text)
+        # the last one is read when there is room for its answer
+        wait_for(lambda: server.get("/notes").json() == [7_000_000, 1, 0, 3_000_000], "calls")
+        assert client.head() == 200
+        assert [client.row() for _ in texts] == texts
     with connect(f"ws://127.0.0.1:{server.port}/noted", max_size=None) as ws:
         for text in texts:
             ws.send(text)
