@@ -46,19 +46,21 @@ def listen(server: Nginx, events: str = "", options: str = "") -> Nginx:
 def upload_slowly(server: Nginx, count: int = UPLOADS) -> list[int]:
     """Begin uploads at once, end them when all have begun; return how many each worker had."""
 
-    def sockets() -> int:
-        return sum("socket" in fd for fds in server.descriptors().values() for fd in fds)
+    def sockets() -> set[str]:
+        names = [fd.partition(": ")[2] for fds in server.descriptors().values() for fd in fds]
+        return {name for name in names if name.startswith("socket")}
 
-    idle = sockets()
+    # the connection by which the start was noticed may be among them
+    before = sockets()
     upload = request("/pid", b"1" * 100_000)
     with connections(server, count) as wires:
         for wire in wires:
             wire.send(upload[:50_000])
-        wait_for(lambda: sockets() >= idle + count, "all connections to be accepted")
+        wait_for(lambda: len(sockets() - before) >= count, "all connections to be accepted")
         for wire in wires:
             wire.send(upload[50_000:])
         pids = Counter(wire.answer().body for wire in wires)
-    wait_for(lambda: sockets() <= idle, "all connections to be closed")
+    wait_for(lambda: sockets() <= before, "all connections to be closed")
     return sorted(pids.values())
 
 
