@@ -160,10 +160,10 @@ class Runner:
             time.sleep(0.02)
 
     def _timed(self, mean: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-        def timed(*args: Any) -> torch.Tensor:
+        def timed(*args: Any, **options: Any) -> torch.Tensor:
             start = time.monotonic()
             try:
-                return mean(*args)
+                return mean(*args, **options)
             finally:
                 self.mean_seconds = time.monotonic() - start
 
