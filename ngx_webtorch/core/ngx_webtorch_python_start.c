@@ -425,7 +425,7 @@ ngx_webtorch_python_readable(char *error)
     PyObject    *module, *text;
     const char  *message;
 
-    module = PyImport_ImportModule("webtorch._worker.access");
+    module = PyImport_ImportModule("webtorch._worker.process.permissions");
     text = module ? PyObject_CallMethod(module, "package", NULL) : NULL;
 
     Py_XDECREF(module);

@@ -495,7 +495,7 @@ ngx_http_webtorch_conf_control(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return "conflicts with \"webtorch_inference_protocol\"";
     }
 
-    ngx_str_set(&name, "webtorch._worker.control:control");
+    ngx_str_set(&name, "webtorch._worker.control.handler:control");
 
     return ngx_http_webtorch_serve_function(cf, wlcf, &name);
 }

@@ -9,7 +9,7 @@ from torch import nn
 from backends import LOCATION, ask, ask_until
 from nginx import wait_for
 from webtorch import balancer
-from webtorch._worker.scores import Scores
+from webtorch._worker.runners.scores import Scores
 from webtorch.balancer import Policy, PolicyError, Samples, Servers
 
 APP = """

@@ -198,7 +198,7 @@ def control(request):
     return {"begun": begun, "at_import": at_import, "raised": raised()}
 
 def raised():
-    failures = sys.modules.get("webtorch._worker.failures")
+    failures = sys.modules.get("webtorch._worker.exchange.failures")
     return len(failures.raised)
 '''
 

@@ -13,7 +13,7 @@ from nginx import wait_for
 
 NUMBERS = 600_000
 
-SOON = "import webtorch._worker.guest; webtorch._worker.guest.TRY_AGAIN = 5.0; "
+SOON = "import webtorch._worker.cluster.guest; webtorch._worker.cluster.guest.TRY_AGAIN = 5.0; "
 """A guest tries the group again soon."""
 
 

@@ -18,7 +18,7 @@ from webtorch._cluster.lineage import first
 from webtorch._cluster.rollout import Rollout
 from webtorch._cluster.rounds import Round
 from webtorch._cluster.visits import Visits
-from webtorch._worker.guest import Guest
+from webtorch._worker.cluster.guest import Guest
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ def test_hosts_that_cannot_reach_each_other():
 
 def test_thread_goes_on_after_any_error(monkeypatch, caplog):
     """For example memory that a later version has written: no worker would do rounds any more."""
-    cluster = pytest.importorskip("webtorch._worker.cluster")
+    cluster = pytest.importorskip("webtorch._worker.cluster.thread")
     calls = []
     failures = []
     metrics = SimpleNamespace(
@@ -141,7 +141,7 @@ def test_coordinator_stops_while_a_name_is_resolved(monkeypatch):
 
 def located(monkeypatch, name, addresses, **changes):
     """Return the address of a host for which the coordinator's name has some addresses."""
-    cluster = pytest.importorskip("webtorch._worker.cluster")
+    cluster = pytest.importorskip("webtorch._worker.cluster.thread")
     monkeypatch.setattr(cluster, "resolve", lambda *_: addresses)
     own = replace(settings("a"), coordinator=(name, 7610), address="", **changes)
     return cluster.Cluster(own, None, list, 1)._located().address
@@ -164,7 +164,7 @@ def test_name_of_the_coordinator_that_is_a_loopback_address(monkeypatch):
 
 def test_why_the_membership_service_does_not_start_is_logged_once(caplog, monkeypatch):
     """A port that is in use, and an interpreter that does not run the service."""
-    cluster = pytest.importorskip("webtorch._worker.cluster")
+    cluster = pytest.importorskip("webtorch._worker.cluster.thread")
     metrics = SimpleNamespace(
         count_alone=lambda: None, show_members=lambda *_: None, show_hosts=lambda *_: None
     )
@@ -225,7 +225,7 @@ def test_lowest_address_of_the_coordinator_is_used(monkeypatch):
 
 
 def test_several_addresses_are_warned_of_once(caplog, monkeypatch):
-    cluster = pytest.importorskip("webtorch._worker.cluster")
+    cluster = pytest.importorskip("webtorch._worker.cluster.thread")
     service = SimpleNamespace(
         start=lambda: None,
         stop=lambda: None,
@@ -245,7 +245,7 @@ def test_several_addresses_are_warned_of_once(caplog, monkeypatch):
 
 
 def test_host_whose_address_changes_takes_part_with_the_other_one(monkeypatch, caplog):
-    cluster = pytest.importorskip("webtorch._worker.cluster")
+    cluster = pytest.importorskip("webtorch._worker.cluster.thread")
     here = ["10.0.0.1"]
     states = []
     monkeypatch.setattr(cluster, "RELOCATE", 0.0)
@@ -296,7 +296,7 @@ def test_host_whose_address_changes_takes_part_with_the_other_one(monkeypatch, c
 
 def test_model_of_later_code_is_not_that_of_the_cluster_yet():
     """A host without models is joined; with one of mended code it is again after a round."""
-    cluster = pytest.importorskip("webtorch._worker.cluster")
+    cluster = pytest.importorskip("webtorch._worker.cluster.thread")
     state = State("memory", first("digest", 0))
     store = SimpleNamespace(state=state)
     store.write = lambda state: setattr(store, "state", state)

@@ -56,7 +56,7 @@ def test_every_option_has_its_reference():
 def test_every_metric_has_its_reference():
     texts = [path.read_text() for path in (ROOT / "ngx_webtorch/status").glob("*.c")]
     texts.append((ROOT / "ngx_webtorch/shared/ngx_webtorch_split.c").read_text())
-    for name in ("cluster_metrics", "uploader"):
+    for name in ("cluster/metrics", "threads/uploader"):
         texts.append((ROOT / f"python/webtorch/_worker/{name}.py").read_text())
     directives = re.findall(r"^## (\w+)$", (ROOT / "docs/directives.md").read_text(), re.M)
     names = {name for text in texts for name in re.findall(r'"(webtorch_\w+)"', text)}

@@ -9,7 +9,7 @@ from nginx import wait_for
 from webtorch._zone.bucket import BucketError
 from webtorch._zone.checkpoint import NotFiniteError
 
-uploader = pytest.importorskip("webtorch._worker.uploader")
+uploader = pytest.importorskip("webtorch._worker.threads.uploader")
 
 
 class Stored:

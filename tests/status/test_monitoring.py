@@ -22,7 +22,7 @@ def exported() -> set[str]:
     """Return the names in the sources of webtorch_status, and of those who count beside it."""
     sources = [*(ROOT / "ngx_webtorch/status").glob("*.c")]
     sources.append(ROOT / "ngx_webtorch/shared/ngx_webtorch_split.c")
-    for name in ("cluster_metrics", "uploader"):
+    for name in ("cluster/metrics", "threads/uploader"):
         sources.append(ROOT / f"python/webtorch/_worker/{name}.py")
     return {
         name for path in sources for name in re.findall(r'"(webtorch_[a-z_]+)"', path.read_text())

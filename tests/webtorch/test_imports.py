@@ -69,18 +69,13 @@ def test_imports_of_zone():
 
 def test_imports_of_cffi():
     users = {name for name, used in GRAPH.items() if "webtorch._native" in used}
-    modules = (
-        "bridge",
-        "cells",
-        "cluster_settings",
-        "coroutines",
-        "device_runner",
-        "draining",
-        "failures",
-        "figures",
-    )
-    modules += ("generator_runner", "life_runner", "loading", "log", "open_runner", "peers")
-    modules += ("natives", "policies", "posting", "replies", "request_runner", "requests", "spans")
-    modules += ("split",)
-    modules += ("tensor_runner", "traces", "versions", "watching")
+    modules = ("bridge", "loading")
+    modules += ("cluster.model_counts", "cluster.settings", "control.draining", "control.peers")
+    modules += ("exchange.failures", "exchange.replies", "exchange.requests")
+    modules += ("models.native_nets", "models.served_versions")
+    runners = ("coroutines", "device_runner", "generation_runner", "generator_runner")
+    runners += ("policy_runner", "posting", "request_runner", "stream_life_runner", "tensor_runner")
+    modules += tuple(f"runners.{name}" for name in runners)
+    telemetry = ("batch_logs", "batch_traces", "log", "shared_cells", "shared_rewards", "spans")
+    modules += tuple(f"telemetry.{name}" for name in telemetry)
     assert users == {"webtorch._zone.zone", *(f"webtorch._worker.{name}" for name in modules)}

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 import webtorch.testing._native  # noqa: F401 - stands for C
-from webtorch._worker import natives as module
-from webtorch._worker.natives import Natives, _write_tables, lib
+from webtorch._worker.models import native_nets as module
+from webtorch._worker.models.native_nets import Natives, _write_tables, lib
 from webtorch.detect import FieldClassifier, SiteGuard
 
 

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from nginx import wait_for
-from webtorch._worker import follower
-from webtorch._worker.follower import Follower
+from webtorch._worker.control import follower
+from webtorch._worker.control.follower import Follower
 from webtorch._zone.orders import FILE, LOCK, DamagedOrdersError, Ordered, Orders
 
 DAMAGED = ["", "{", "[]", '{"number": 3}', '{"number": [], "loaded": [], "unloaded": []}']

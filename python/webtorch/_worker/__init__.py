@@ -1,7 +1,8 @@
 """The code that runs in nginx's workers: calls from C, and threads beside the handlers.
 
-It may import all of the package; nothing else of the package imports it. C imports `bridge` in the
-workers and `preload` in the master, and serves `torch_files` as a handler. `bridge` has all
-functions that C calls; `failures`, `log`, `policies`, `replies`, `requests` and `tensor_runner`
-call C.
+It may import all of the package; nothing else of the package imports it, but for `testing`. C
+imports `bridge` in the workers, which has all functions that C calls, and `preload` in the master.
+`loading` loads the handlers, and `warm_up` calls those that compile. The folders are, each using
+those before it: `telemetry`, `process`, `exchange`, `models`, `runners`, `control`, `cluster` and
+`threads`.
 """

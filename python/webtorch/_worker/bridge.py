@@ -17,22 +17,23 @@ import torch
 from webtorch import _batches, _cells, _split, _versions
 from webtorch._native import ffi, lib
 from webtorch._process import is_check
-from webtorch._worker import cells, environment, log, programs, spans, split, watching
-from webtorch._worker.cluster_settings import read_settings
-from webtorch._worker.coroutines import Loop
-from webtorch._worker.generator_runner import GeneratorRunner
+from webtorch._worker.cluster.settings import read_settings
 from webtorch._worker.loading import (
     describe_failure,
     load_handler,
     prepare_handlers,
     reload_handlers,
 )
-from webtorch._worker.natives import natives
-from webtorch._worker.policies import PolicyRunner
-from webtorch._worker.posting import Posting
-from webtorch._worker.process import Process, Settings, Store
-from webtorch._worker.request_runner import RequestRunner
-from webtorch._worker.tensor_runner import TensorRunner
+from webtorch._worker.models.native_nets import natives
+from webtorch._worker.process import environment, programs
+from webtorch._worker.runners.coroutines import Loop
+from webtorch._worker.runners.generator_runner import GeneratorRunner
+from webtorch._worker.runners.policy_runner import PolicyRunner
+from webtorch._worker.runners.posting import Posting
+from webtorch._worker.runners.request_runner import RequestRunner
+from webtorch._worker.runners.tensor_runner import TensorRunner
+from webtorch._worker.telemetry import batch_logs, log, shared_cells, shared_rewards, spans
+from webtorch._worker.threads.worker_threads import Process, Settings, Store
 from webtorch._zone.shared_state import refresh_all
 from webtorch.balancer import PolicyError
 
@@ -112,8 +113,8 @@ def ngx_webtorch_py_init(settings: Any) -> None:
     _loop = Loop(_coroutines, _posting, settings.threads)
     if not settings.check:
         _batches.batches = _posting
-        _cells.source = cells.open_cells
-        _split.report = split.report
+        _cells.source = shared_cells.open_cells
+        _split.report = shared_rewards.report
         # in a forked child nothing computes batches, and no thread unlocks what it leaves locked
         os.register_at_fork(after_in_child=_forget_workers)
 
@@ -141,7 +142,7 @@ def ngx_webtorch_py_start() -> None:
         natives.start()
         prepare_handlers()
     if _watches_models:
-        watching.prepare()
+        batch_logs.prepare()
 
 
 def _forget_workers() -> None:
@@ -180,7 +181,7 @@ def ngx_webtorch_py_load(index: int, name: Any, schema: Any, error: Any, size: i
     try:
         runner = load_handler(text, schema)
         _run[index] = runner.run
-        watching.runners[index] = runner
+        batch_logs.runners[index] = runner
         if not ffi.string(schema.model):
             # calls of others may be for another version of the model
             natives.add(index, runner)
@@ -213,7 +214,7 @@ def ngx_webtorch_py_run_watched(
     handler: int, slot: int, generation: int, rows: int, batch: Any
 ) -> int:
     number = batch.sizes[_CHOICE]
-    _versions.using(number, watching.run, _run[handler], slot, generation, rows, batch)
+    _versions.using(number, batch_logs.run, _run[handler], slot, generation, rows, batch)
     return 0
 
 

@@ -22,16 +22,16 @@ from webtorch._resumable import ResumableFunction
 from webtorch._schema import SignatureError
 from webtorch._streams import StreamFunction
 from webtorch._versions import VersionError
-from webtorch._worker import advice
-from webtorch._worker.device_runner import tensor_runner
-from webtorch._worker.generator_runner import GeneratorRunner
-from webtorch._worker.life_runner import LIFE, LifeRunner
-from webtorch._worker.log import log_exception
-from webtorch._worker.open_runner import OPEN, OpenRunner
-from webtorch._worker.request_runner import RequestRunner
-from webtorch._worker.schema_writer import read_captures, write_schema, write_values
-from webtorch._worker.tensor_runner import TensorRunner
-from webtorch._worker.versions import Function, models_of, versions
+from webtorch._worker.exchange import hints
+from webtorch._worker.exchange.schema_writer import read_captures, write_schema, write_values
+from webtorch._worker.models.served_versions import Function, models_of, versions
+from webtorch._worker.runners.device_runner import tensor_runner
+from webtorch._worker.runners.generation_runner import OPEN, OpenRunner
+from webtorch._worker.runners.generator_runner import GeneratorRunner
+from webtorch._worker.runners.request_runner import RequestRunner
+from webtorch._worker.runners.stream_life_runner import LIFE, LifeRunner
+from webtorch._worker.runners.tensor_runner import TensorRunner
+from webtorch._worker.telemetry.log import log_exception
 from webtorch._worker.warm_up import warm_up
 from webtorch._zone.shared_state import retire_all_but
 from webtorch.balancer import PolicyError
@@ -300,7 +300,7 @@ def describe_failure(name: str, failure: BaseException) -> str:
 def _one_line(error: BaseException) -> str:
     """Return an exception as text, with the line of the user's code, and what to do about it."""
     try:
-        told, hint = str(error), advice.on_import(error)
+        told, hint = str(error), hints.on_import(error)
     except Exception:  # its __str__ is the user's
         told, hint = "(it has no text)", None
     text = " ".join(f"{type(error).__name__}: {told}".split())

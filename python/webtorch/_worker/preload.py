@@ -11,9 +11,9 @@ import sys
 import webtorch._handlers
 import webtorch._model
 import webtorch._process
-import webtorch._worker.access
-import webtorch._worker.environment
-import webtorch._worker.saver  # noqa: F401
+import webtorch._worker.process.environment
+import webtorch._worker.process.permissions
+import webtorch._worker.threads.saver  # noqa: F401
 
 if "numpy" in sys.modules:  # PyTorch has found it
     import numpy.random  # noqa: F401

@@ -11,8 +11,8 @@ from webtorch._gaps import Masked
 from webtorch._handlers import Kind
 from webtorch._model import models
 from webtorch._schema import Schema, TensorSpec
-from webtorch._worker.tensor_runner import TensorRunner
-from webtorch._worker.versions import models_of
+from webtorch._worker.models.served_versions import models_of
+from webtorch._worker.runners.tensor_runner import TensorRunner
 
 log = logging.getLogger("webtorch")
 

@@ -22,12 +22,12 @@ from webtorch.testing._messages import Message, Response
 from webtorch.testing._native import Answer, ffi, lib  # before what follows
 
 # isort: split
-from webtorch._worker.coroutines import Call
-from webtorch._worker.device_runner import tensor_runner
-from webtorch._worker.failures import Failures
-from webtorch._worker.generator_runner import GeneratorRunner
-from webtorch._worker.request_runner import RequestRunner
-from webtorch._worker.schema_writer import write_schema
+from webtorch._worker.exchange.failures import Failures
+from webtorch._worker.exchange.schema_writer import write_schema
+from webtorch._worker.runners.coroutines import Call
+from webtorch._worker.runners.device_runner import tensor_runner
+from webtorch._worker.runners.generator_runner import GeneratorRunner
+from webtorch._worker.runners.request_runner import RequestRunner
 
 JSON = "application/json"
 

@@ -9,9 +9,9 @@ import torch
 from webtorch._native import ffi
 from webtorch._resumable import ResumableFunction
 from webtorch._streams import StreamFunction
-from webtorch._worker.failures import Failures
-from webtorch._worker.replies import send_result
-from webtorch._worker.requests import Names, take_request
+from webtorch._worker.exchange.failures import Failures
+from webtorch._worker.exchange.replies import send_result
+from webtorch._worker.exchange.requests import Names, take_request
 
 LIFE = "/life"
 """Follows the name of a handler in that of this runner's."""

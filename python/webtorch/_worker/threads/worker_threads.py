@@ -11,13 +11,14 @@ from typing import Any
 from webtorch import _process, _state
 from webtorch._cluster.interfaces import Settings as ClusterSettings
 from webtorch._model import models
-from webtorch._worker import control, seeds
-from webtorch._worker.finish import finish
-from webtorch._worker.follower import Follower
-from webtorch._worker.reload import Watcher
-from webtorch._worker.saver import Saver
-from webtorch._worker.uploader import Uploader
-from webtorch._worker.versions import versions
+from webtorch._worker.control import handler
+from webtorch._worker.control.follower import Follower
+from webtorch._worker.models.served_versions import versions
+from webtorch._worker.process import seeds
+from webtorch._worker.process.interpreter_exit import finish
+from webtorch._worker.threads.reload import Watcher
+from webtorch._worker.threads.saver import Saver
+from webtorch._worker.threads.uploader import Uploader
 from webtorch._zone.bucket import Bucket
 from webtorch._zone.checkpoint import Checkpoints
 from webtorch._zone.orders import Orders
@@ -96,7 +97,7 @@ class Process:
             if settings.checkpoints:
                 _state.source = checkpoints = Checkpoints(settings.checkpoints, settings.keep)
                 threads.append(Saver(checkpoints, zone, models.shared_states, settings.interval))
-                follower = control.follower = Follower(
+                follower = handler.follower = Follower(
                     Orders(settings.checkpoints),
                     versions,
                     models.shared_states,
@@ -129,8 +130,8 @@ class Process:
         seeds.mix(*self._worker)
         versions.load_stored(self._unloaded())
         versions.publish()
-        if control.follower:
-            control.follower.follow()
+        if handler.follower:
+            handler.follower.follow()
         for shared in models.shared_states():
             shared.supersede()
         for thread in self._threads:
@@ -144,7 +145,7 @@ class Process:
         finish()
 
     def _unloaded(self) -> frozenset[str]:
-        follower = control.follower
+        follower = handler.follower
         return follower.unloaded() if follower else frozenset()
 
     def _reload(self) -> None:
@@ -171,8 +172,8 @@ def _cluster_threads(settings: ClusterSettings, zone: NginxZone, threads: int) -
     _state.rounds = RoundsKind(momentum=settings.outer.name == "nesterov")
     try:
         # other workers need none of what it imports
-        cluster = importlib.import_module("webtorch._worker.cluster")
-        figures = importlib.import_module("webtorch._worker.figures")
+        cluster = importlib.import_module("webtorch._worker.cluster.thread")
+        model_counts = importlib.import_module("webtorch._worker.cluster.model_counts")
         importlib.import_module("webtorch._cluster.coordinator").library()
     except ImportError as error:
         _state.rounds_problem = (
@@ -180,6 +181,6 @@ def _cluster_threads(settings: ClusterSettings, zone: NginxZone, threads: int) -
             f"{error}"
         )
         return []
-    orders = control.follower.orders if control.follower else None
+    orders = handler.follower.orders if handler.follower else None
     states = models.shared_states
-    return [cluster.Cluster(settings, zone, states, threads, orders, figures.count)]
+    return [cluster.Cluster(settings, zone, states, threads, orders, model_counts.count)]

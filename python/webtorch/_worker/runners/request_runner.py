@@ -7,9 +7,9 @@ from typing import Any
 
 from webtorch._handlers import RequestFunction
 from webtorch._native import ffi, lib
-from webtorch._worker.failures import Failures
-from webtorch._worker.replies import send_result
-from webtorch._worker.requests import Names, take_request
+from webtorch._worker.exchange.failures import Failures
+from webtorch._worker.exchange.replies import send_result
+from webtorch._worker.exchange.requests import Names, take_request
 
 
 class RequestRunner:

@@ -12,12 +12,13 @@ import torch
 
 from webtorch import _torch, _versions
 from webtorch._native import ffi, lib
-from webtorch._worker import slow, spans, watching
-from webtorch._worker.generator_runner import Feed, GeneratorRunner
-from webtorch._worker.posting import Posting
-from webtorch._worker.request_runner import RequestRunner
-from webtorch._worker.steps import Steps
-from webtorch._worker.traces import tracing
+from webtorch._worker.runners import slow_coroutines
+from webtorch._worker.runners.coroutine_steps import Steps
+from webtorch._worker.runners.generator_runner import Feed, GeneratorRunner
+from webtorch._worker.runners.posting import Posting
+from webtorch._worker.runners.request_runner import RequestRunner
+from webtorch._worker.telemetry import batch_logs, spans
+from webtorch._worker.telemetry.batch_traces import tracing
 
 log = logging.getLogger("webtorch")
 
@@ -202,7 +203,7 @@ class Loop(threading.Thread):
         del self._slow[batch]
         runner = self._runners[batch.handler]
         _, call = self._calls[batch]
-        slow.report(runner.name, runner.slow, call.coroutine)
+        slow_coroutines.report(runner.name, runner.slow, call.coroutine)
 
     def _begin_item(self, runner: GeneratorRunner, batch: Any) -> None:
         """Begin with an item of an asynchronous generator, in the task of that."""
@@ -223,7 +224,7 @@ class Loop(threading.Thread):
     def _end(self, batch: Any) -> None:
         """Give a batch back, together with those of other calls that are ready now."""
         if batch.watch & lib.WEBTORCH_WATCH_MODELS:
-            watching.write_models(batch)
+            batch_logs.write_models(batch)
         # it is not there if the user's loop has started the task at once
         self._calls.pop(batch, None)
         if self._spans and (span := self._spans.pop(batch, None)):

@@ -10,9 +10,9 @@ from webtorch._device.interface import Device
 from webtorch._errors import HTTPError
 from webtorch._headers import check_headers
 from webtorch._native import ffi, lib
-from webtorch._worker import advice
-from webtorch._worker.log import log_error, log_exception
-from webtorch._worker.replies import point, set_headers
+from webtorch._worker.exchange import hints
+from webtorch._worker.exchange.replies import point, set_headers
+from webtorch._worker.telemetry.log import log_error, log_exception
 
 _HANDED = lib.WEBTORCH_HANDED
 
@@ -89,7 +89,7 @@ class Failures:
         self._kinds.add(kind)
         more = f", and {self._unlogged} more before that" if self._unlogged else ""
         log_exception(f'handler "{self._name}" failed{more}:', error)
-        if hint := advice.on_call(error):
+        if hint := hints.on_call(error):
             log_error(f'handler "{self._name}": {hint}')
         self._unlogged = 0
 

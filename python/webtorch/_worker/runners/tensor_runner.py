@@ -20,9 +20,9 @@ from webtorch._native import ffi, lib
 from webtorch._references import OWN_ITEM, OWN_LIST
 from webtorch._torch import is_shared
 from webtorch._training import progress
-from webtorch._worker.failures import Failures
-from webtorch._worker.schema_writer import PAIR, element_size
-from webtorch._worker.slots import Slot, VariableSlot
+from webtorch._worker.exchange.failures import Failures
+from webtorch._worker.exchange.schema_writer import PAIR, element_size
+from webtorch._worker.runners.slots import Slot, VariableSlot
 
 # looking up an attribute of lib takes longer than the comparison
 _ONLY_SLOT = lib.WEBTORCH_ONLY_SLOT

@@ -10,7 +10,7 @@ from typing import Any
 
 from webtorch import _stages, _trace
 from webtorch._native import ffi, lib
-from webtorch._worker.traces import hex_of, traces_of
+from webtorch._worker.telemetry.batch_traces import hex_of, traces_of
 
 log = logging.getLogger("webtorch")
 

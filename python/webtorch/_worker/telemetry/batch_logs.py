@@ -10,9 +10,9 @@ from webtorch._handlers import Kind
 from webtorch._model import Model
 from webtorch._native import ffi, lib
 from webtorch._versions import chosen
-from webtorch._worker import spans
-from webtorch._worker.traces import Ids
-from webtorch._worker.versions import models_in
+from webtorch._worker.models.served_versions import models_in
+from webtorch._worker.telemetry import spans
+from webtorch._worker.telemetry.batch_traces import Ids
 
 _TRACE = lib.WEBTORCH_WATCH_TRACE
 _SPANS = lib.WEBTORCH_WATCH_SPANS

@@ -3,7 +3,7 @@
 from typing import Any
 
 from webtorch._native import lib
-from webtorch._worker.tensor_runner import TensorRunner
+from webtorch._worker.runners.tensor_runner import TensorRunner
 
 OPEN = "/open"
 """Follows the name of a handler in that of this runner's."""

@@ -13,7 +13,7 @@ from webtorch import _json
 from webtorch._native import ffi, lib
 from webtorch._plain import is_plain, plain
 from webtorch._response import BINARY, JSON, TEXT, Response, encode
-from webtorch._worker.schema_writer import is_sent, write_spec
+from webtorch._worker.exchange.schema_writer import is_sent, write_spec
 
 REDIRECT = "x-accel-redirect"
 

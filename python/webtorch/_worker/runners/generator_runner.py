@@ -13,10 +13,10 @@ from webtorch._handlers import RequestFunction
 from webtorch._items import ItemWriter
 from webtorch._native import ffi, lib
 from webtorch._response import Response, encode
-from webtorch._worker.replies import REDIRECT, point, set_headers
-from webtorch._worker.request_runner import RequestRunner
-from webtorch._worker.requests import take_request
-from webtorch._worker.steps import Steps
+from webtorch._worker.exchange.replies import REDIRECT, point, set_headers
+from webtorch._worker.exchange.requests import take_request
+from webtorch._worker.runners.coroutine_steps import Steps
+from webtorch._worker.runners.request_runner import RequestRunner
 
 
 class GeneratorRunner(RequestRunner):

@@ -41,9 +41,9 @@ from webtorch._cluster.store import State
 from webtorch._cluster.teams import CutOffError, DisagreementError, agreed, connected, rules_of
 from webtorch._cluster.trial import Figures
 from webtorch._process import began, instance
-from webtorch._worker import own_address
-from webtorch._worker.cluster_metrics import Metrics
-from webtorch._worker.guest import Guest, Pinned, note_joined
+from webtorch._worker.cluster import own_address
+from webtorch._worker.cluster.guest import Guest, Pinned, note_joined
+from webtorch._worker.cluster.metrics import Metrics
 from webtorch._zone.orders import Orders
 from webtorch._zone.rounds_store import RoundsStore
 from webtorch._zone.shared_state import SharedState

@@ -73,7 +73,7 @@ def _searched() -> list[str]:
 
 def package() -> str | None:
     """Return who cannot read the package itself, without which nothing can be loaded."""
-    return complaint([str(Path(__file__).with_name("bridge.py"))])
+    return complaint([str(Path(__file__).parents[1] / "bridge.py")])
 
 
 def _user() -> str:

@@ -19,10 +19,10 @@ from webtorch._device import devices
 from webtorch._errors import HTTPError
 from webtorch._handlers import Kind, TensorFunction
 from webtorch._native import ffi, lib
-from webtorch._worker.device_runner import tensor_runner
-from webtorch._worker.failures import raised
-from webtorch._worker.schema_writer import PAIR, write_schema
-from webtorch._worker.tensor_runner import TensorRunner
+from webtorch._worker.exchange.failures import raised
+from webtorch._worker.exchange.schema_writer import PAIR, write_schema
+from webtorch._worker.runners.device_runner import tensor_runner
+from webtorch._worker.runners.tensor_runner import TensorRunner
 
 FIRST_MADE = 65536
 """Number of the first handler that no directive names."""

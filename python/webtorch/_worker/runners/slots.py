@@ -9,7 +9,7 @@ from torch import Tensor
 from webtorch import _strings
 from webtorch._schema import Schema
 from webtorch._torch import use_count
-from webtorch._worker.schema_writer import PAIR, numbered_shape
+from webtorch._worker.exchange.schema_writer import PAIR, numbered_shape
 
 
 class Slot:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from webtorch._native import ffi, lib
-from webtorch._worker.scores import Scores, find
+from webtorch._worker.runners.scores import Scores, find
 from webtorch.balancer import Correction, PolicyError, Samples, Servers
 
 SAMPLE = np.dtype(

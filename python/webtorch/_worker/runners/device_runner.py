@@ -17,10 +17,10 @@ from webtorch._device.pipeline import Pipeline, new_memory
 from webtorch._handlers import TensorFunction
 from webtorch._native import ffi, lib
 from webtorch._training import progress
-from webtorch._worker.failures import retire
-from webtorch._worker.log import log_error
-from webtorch._worker.slots import Slot
-from webtorch._worker.tensor_runner import TensorRunner
+from webtorch._worker.exchange.failures import retire
+from webtorch._worker.runners.slots import Slot
+from webtorch._worker.runners.tensor_runner import TensorRunner
+from webtorch._worker.telemetry.log import log_error
 
 _ONLY_SLOT = lib.WEBTORCH_ONLY_SLOT
 _DROP_SLOT = lib.WEBTORCH_DROP_SLOT

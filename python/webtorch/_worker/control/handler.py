@@ -18,11 +18,12 @@ from webtorch._model import Model, models
 from webtorch._request import Request
 from webtorch._streams import StreamFunction
 from webtorch._versions import DEFAULT, VersionError
-from webtorch._worker import loading, peers
-from webtorch._worker.draining import drain, get_drain, undrain
-from webtorch._worker.follower import Follower
-from webtorch._worker.guards import export_guard, get_guard, list_guards, mark, reset_guard
-from webtorch._worker.versions import models_of, versions
+from webtorch._worker import loading
+from webtorch._worker.control import peers
+from webtorch._worker.control.draining import drain, get_drain, undrain
+from webtorch._worker.control.follower import Follower
+from webtorch._worker.control.guards import export_guard, get_guard, list_guards, mark, reset_guard
+from webtorch._worker.models.served_versions import models_of, versions
 from webtorch._zone.checkpoint import (
     Checkpoints,
     DamagedError,

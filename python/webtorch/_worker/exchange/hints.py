@@ -4,7 +4,7 @@ import errno
 import re
 
 from webtorch import _process
-from webtorch._worker import access
+from webtorch._worker.process import permissions
 
 # of what another process has: a port, the lock of a file, a file that must be new
 _TAKEN = {errno.EADDRINUSE, errno.EAGAIN, errno.EBUSY, errno.EEXIST, errno.ETXTBSY}
@@ -22,7 +22,7 @@ def on_import(error: BaseException) -> str | None:
         A text, or None if there is nothing to add to the exception.
 
     """
-    if complaint := access.complaint_about(error):
+    if complaint := permissions.complaint_about(error):
         return complaint
     if isinstance(error, SystemExit):
         return (

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 
 from webtorch._process import run_exit_functions
-from webtorch._worker.log import log_exception
+from webtorch._worker.telemetry.log import log_exception
 
 
 def finish() -> None:

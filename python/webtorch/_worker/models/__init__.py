@@ -1,0 +1,1 @@
+"""The models of a worker as C sees them: versions that requests choose, nets that C evaluates."""
