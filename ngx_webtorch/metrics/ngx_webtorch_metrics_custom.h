@@ -12,7 +12,7 @@
 #include "ngx_webtorch_metrics.h"
 
 
-/* the order of cells is that of python/webtorch/_cells.py */
+/* the order of cells is that of python/webtorch/_metrics/cells.py */
 
 typedef struct {
     uint64_t                        steps;       /* of the optimizer */

@@ -22,43 +22,43 @@ if TYPE_CHECKING:
 
     from webtorch import metrics
     from webtorch._batches import BatchTimeoutError, QueueFullError
-    from webtorch._errors import HTTPError
-    from webtorch._gaps import Masked, Missing
+    from webtorch._core.errors import HTTPError
+    from webtorch._core.process import is_check, is_owner, on_exit
     from webtorch._generate import generate
     from webtorch._handlers import handler, infer, train
+    from webtorch._metrics.rewards import reward
+    from webtorch._metrics.stages import stage
     from webtorch._model import Model
     from webtorch._packages import load_package
-    from webtorch._process import is_check, is_owner, on_exit
     from webtorch._request import Request
     from webtorch._response import Response
-    from webtorch._schema import SignatureError
-    from webtorch._split import reward
-    from webtorch._stages import stage
+    from webtorch._schema.missing import Masked, Missing
+    from webtorch._schema.schema import SignatureError
     from webtorch._streams import State, stream
 else:
     # Imported at their first use (PEP 562): all of them import torch, which webtorch.client does
     # not need.
     _MODULES = {
         "BatchTimeoutError": "_batches",
-        "HTTPError": "_errors",
-        "Masked": "_gaps",
-        "Missing": "_gaps",
+        "HTTPError": "_core.errors",
+        "Masked": "_schema.missing",
+        "Missing": "_schema.missing",
         "Model": "_model",
         "QueueFullError": "_batches",
         "Request": "_request",
         "Response": "_response",
-        "SignatureError": "_schema",
+        "SignatureError": "_schema.schema",
         "State": "_streams",
-        "Strings": "_schema",
+        "Strings": "_schema.schema",
         "generate": "_generate",
         "handler": "_handlers",
         "infer": "_handlers",
-        "is_check": "_process",
-        "is_owner": "_process",
+        "is_check": "_core.process",
+        "is_owner": "_core.process",
         "load_package": "_packages",
-        "on_exit": "_process",
-        "reward": "_split",
-        "stage": "_stages",
+        "on_exit": "_core.process",
+        "reward": "_metrics.rewards",
+        "stage": "_metrics.stages",
         "stream": "_streams",
         "train": "_handlers",
     }

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from webtorch import _annotations, _conversion
+from webtorch import _conversion
 from webtorch._conversion import Conversion, Problem
-from webtorch._errors import HTTPError
+from webtorch._core.errors import HTTPError
 from webtorch._forms import Form, is_form
 from webtorch._request import Request, invalid_json, without_mark
 from webtorch._returns import restriction
-from webtorch._schema import SignatureError
+from webtorch._schema import callables
+from webtorch._schema.schema import SignatureError
 
 _NO_BODY = {"GET", "HEAD", "OPTIONS"}
 
@@ -95,11 +96,11 @@ def bind(function: Callable[..., Any], sources: Sources) -> Callable[[Request], 
 
     """
     try:
-        signature = _annotations.signature(function)
+        signature = callables.signature(function)
     except (TypeError, ValueError):
         return function
     hints = _Hints(function, signature)
-    code = _annotations.run_by(function)
+    code = callables.run_by(function)
     if not (inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code)):
         hints.check_return()
         if restrict := restriction(hints.returned):
@@ -117,7 +118,7 @@ def bind(function: Callable[..., Any], sources: Sources) -> Callable[[Request], 
 
 def _restricted(function: Callable[..., Any], restrict: Callable[[Any], Any]) -> Callable[..., Any]:
     """Return a function that answers what `restrict` makes of what a function returns."""
-    if inspect.iscoroutinefunction(_annotations.run_by(function)):
+    if inspect.iscoroutinefunction(callables.run_by(function)):
 
         async def answer_later(*args: Any, **kwargs: Any) -> Any:
             return restrict(await function(*args, **kwargs))
@@ -164,7 +165,7 @@ def arguments(
         SignatureError: Nothing fills one.
 
     """
-    signature = _annotations.signature(function)
+    signature = callables.signature(function)
     hints = _Hints(function, signature)
     plan = _plan(signature, hints, Sources(captures, variables, methods))
 
@@ -203,7 +204,7 @@ class _Hints:
         self._function = function
         self._signature = signature
         try:
-            self._all: dict[str, Any] | None = _annotations.hints(function)
+            self._all: dict[str, Any] | None = callables.hints(function)
         except Exception as error:
             self._all = None
             self._error = error
@@ -269,7 +270,7 @@ def _plan(signature: inspect.Signature, hints: _Hints, sources: Sources) -> _Pla
         _check_annotation(parameter, hints)
         known = name.lower() in captures or name in sources.variables
         if name == "self" and parameter.annotation is parameter.empty and not known:
-            raise SignatureError(_annotations.METHOD)
+            raise SignatureError(callables.METHOD)
         if _is_request(parameter, hints, index, known):
             if parameter.default is not parameter.empty:
                 raise SignatureError(

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from webtorch import _strings
-from webtorch._errors import HTTPError
-from webtorch._plain import is_plain, plain
-from webtorch._schema import Schema, TensorSpec, fits
+from webtorch._core.errors import HTTPError
+from webtorch._core.plain_tensors import is_plain, plain
+from webtorch._schema import strings
+from webtorch._schema.schema import Schema, TensorSpec, fits
 
 # as nginx answers requests that find a queue full
 _RETRY_AFTER = {"Retry-After": "1"}
@@ -129,7 +129,7 @@ def convert(
     for spec, arg in zip(specs, args, strict=True):
         if spec.has_strings:
             value = arg.tolist() if isinstance(arg, np.ndarray) else arg
-            shape = _strings.shape(value)
+            shape = strings.shape(value)
         else:
             value = arg
             if not (isinstance(arg, Tensor) and arg.dtype is spec.dtype and is_plain(arg)):
@@ -144,7 +144,7 @@ def convert(
         # as in requests; Python itself would take them
         is_fit = is_fit and 0 not in sizes.values()
         if is_fit and spec.has_strings and isinstance(spec.dtype, type):
-            is_fit = _strings.matches(value, spec.dtype, shape)
+            is_fit = strings.matches(value, spec.dtype, shape)
         if not is_fit:
             raise TypeError(
                 f'"{spec.name}" is annotated as {spec.describe(schema.batched)}, '

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from webtorch import _process
+from webtorch._core import process
 from webtorch._eval_copy import EvalCopy
 
 log = logging.getLogger("webtorch")
@@ -162,7 +162,7 @@ class Compiled:
             kinds not in self._asked
             and None not in kinds
             and len(self._asked) < MAX_INPUTS
-            and not _process.is_check()
+            and not process.is_check()
         )
 
     def _compile(self, graph: Any, inputs: Any, **options: Any) -> Callable[..., Any]:

@@ -18,7 +18,7 @@ from torch import Tensor
 from webtorch._defaults import completion
 from webtorch._request import invalid_json
 from webtorch._response import Response
-from webtorch._schema import SignatureError
+from webtorch._schema.schema import SignatureError
 
 SCALAR = "scalar"
 """The kind of a type that one text is converted to."""

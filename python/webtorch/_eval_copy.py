@@ -17,7 +17,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.jit import ScriptModule
 
-from webtorch import _torch
+from webtorch._core import pytorch
 
 
 class EvalCopy:
@@ -40,7 +40,7 @@ class EvalCopy:
         for part in self._direct:
             _shorten_lookups(part)
         self._watched = True
-        self._watch(_torch.has_global_hooks())
+        self._watch(pytorch.has_global_hooks())
 
     @property
     def module(self) -> nn.Module:
@@ -49,7 +49,7 @@ class EvalCopy:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the network."""
-        watched = _torch.has_global_hooks()
+        watched = pytorch.has_global_hooks()
         if watched != self._watched:
             self._watch(watched)
         return self._module(*args, **kwargs)

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
-from webtorch._errors import HTTPError
-from webtorch._headers import media_type
+from webtorch._core.errors import HTTPError
+from webtorch._core.headers import media_type
 
 URLENCODED = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"

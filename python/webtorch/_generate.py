@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float32
 from torch import Tensor
 
 from webtorch._handlers import Handler, InferFunction
-from webtorch._schema import Schema, SignatureError, TensorSpec
+from webtorch._schema.schema import Schema, SignatureError, TensorSpec
 from webtorch._streams import Signature, StreamFunction, _hints, _state_of, check_first
 
 T = TypeVar("T")

@@ -11,15 +11,17 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 
-from webtorch import _annotations, _batches, _strings, _torch
+from webtorch import _batches
 from webtorch._arguments import Sources, bind
+from webtorch._core import pytorch
+from webtorch._core.headers import check_headers
+from webtorch._core.plain_tensors import dense, is_dense, is_plain, plain
 from webtorch._device import calls, devices
 from webtorch._device.pipeline import new_memory, pipeline_of
-from webtorch._headers import check_headers
 from webtorch._isolation import Run, Span, isolate
-from webtorch._plain import dense, is_dense, is_plain, plain
 from webtorch._request import Request
-from webtorch._schema import Schema, SignatureError, TensorSpec, fits
+from webtorch._schema import callables, strings
+from webtorch._schema.schema import Schema, SignatureError, TensorSpec, fits
 from webtorch._training import training
 
 MAX_VARIABLES = 16
@@ -66,7 +68,7 @@ class TensorFunction:
     def __init__(self, function: Callable[..., Any], device: str = "") -> None:
         _check_undecorated(function)
         self._function = function
-        self._code = _annotations.function_of(function)
+        self._code = callables.function_of(function)
         self.device = device
         _look_like(self, function)
 
@@ -123,7 +125,7 @@ class TensorFunction:
 
         Methods of several objects and partial functions may have one name, but the same code.
         """
-        own, others = _annotations.code_of(self._function), _annotations.code_of(other._function)
+        own, others = callables.code_of(self._function), callables.code_of(other._function)
         return self.name == other.name and own is not others
 
     def check_is_called(self) -> None:
@@ -133,7 +135,7 @@ class TensorFunction:
             SignatureError: It returns a coroutine or a generator.
 
         """
-        code = _annotations.run_by(self._function)
+        code = callables.run_by(self._function)
         if inspect.isasyncgenfunction(code):
             kind = 'an asynchronous generator ("async def" with "yield") of tensors'
         elif inspect.isgeneratorfunction(code):
@@ -310,7 +312,7 @@ class TensorFunction:
     def _mismatch(self, found: Any, spec: TensorSpec, rows: int, sizes: Mapping[str, int]) -> str:
         expected = f'"{spec.name}" is annotated as {spec.describe(self.schema.batched)}'
         if spec.has_strings and isinstance(found, list):
-            return f"{expected}, it returned other lists, {list(_strings.shape(found))}"
+            return f"{expected}, it returned other lists, {list(strings.shape(found))}"
         if not isinstance(found, Tensor):
             use = ": use torch.from_numpy()" if hasattr(found, "__array_interface__") else ""
             return f"{expected}, it returned {type(found)}{use}"
@@ -324,11 +326,11 @@ def _are_strings(
 ) -> bool:
     """Return whether strings that a function returned match their annotation."""
     expected = batch + spec.shape
-    shape = _strings.shape(found)
+    shape = strings.shape(found)
     return (
         fits(shape, expected, {} if sizes is None else sizes)
         and isinstance(spec.dtype, type)
-        and _strings.matches(found, spec.dtype, shape)
+        and strings.matches(found, spec.dtype, shape)
     )
 
 
@@ -349,11 +351,11 @@ class InferFunction(TensorFunction):
 
     def _call(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         before = torch.is_grad_enabled()
-        _torch.set_grad_enabled(False)
+        pytorch.set_grad_enabled(False)
         try:
             return self._function(*args, **kwargs)
         finally:
-            _torch.set_grad_enabled(before)
+            pytorch.set_grad_enabled(before)
 
 
 class TrainFunction(TensorFunction):
@@ -364,11 +366,11 @@ class TrainFunction(TensorFunction):
     def _call(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         before = torch.is_grad_enabled()
         with training:
-            _torch.set_grad_enabled(True)
+            pytorch.set_grad_enabled(True)
             try:
                 return self._function(*args, **kwargs)
             finally:
-                _torch.set_grad_enabled(before)
+                pytorch.set_grad_enabled(before)
 
 
 class RequestFunction:
@@ -401,7 +403,7 @@ class RequestFunction:
         self.variables = tuple(variables)
         self.threads = threads
         self.content_type = content_type
-        code = _annotations.run_by(function)
+        code = callables.run_by(function)
         is_asynchronous_generator = inspect.isasyncgenfunction(code)
         self.is_generator = is_asynchronous_generator or inspect.isgeneratorfunction(code)
         self.is_coroutine = is_asynchronous_generator or inspect.iscoroutinefunction(code)
@@ -454,11 +456,11 @@ class RequestFunction:
 
         """
         before = torch.is_grad_enabled()
-        _torch.set_grad_enabled(False)
+        pytorch.set_grad_enabled(False)
         try:
             return call(request)
         finally:
-            _torch.set_grad_enabled(before)
+            pytorch.set_grad_enabled(before)
 
 
 Handler = TensorFunction | RequestFunction

@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-from webtorch import _strings
-from webtorch._gaps import Masked
-from webtorch._schema import TensorSpec
+from webtorch._schema import strings
+from webtorch._schema.missing import Masked
+from webtorch._schema.schema import TensorSpec
 from webtorch._training import progress
 
 Run = Callable[[Sequence[Any], int], Sequence[Any]]
@@ -83,7 +83,7 @@ def isolate(
         if not outputs:
             outputs.extend(_blank(specs, results, total))
         for output, result in zip(outputs, results, strict=True):
-            if _strings.shape(output)[1:] == _strings.shape(result)[1:]:
+            if strings.shape(output)[1:] == strings.shape(result)[1:]:
                 output[first:last] = result
             else:
                 is_alike = False
@@ -123,7 +123,7 @@ def _blank(specs: Sequence[TensorSpec], results: Sequence[Any], rows: int) -> li
         if isinstance(result, Tensor):
             blank.append(result.new_zeros(rows, *result.shape[1:]))
         else:
-            blank.append(_strings.full(spec.dtype, (rows, *_strings.shape(result)[1:])))
+            blank.append(strings.full(spec.dtype, (rows, *strings.shape(result)[1:])))
     return blank
 
 

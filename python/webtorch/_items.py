@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from webtorch import _json
-from webtorch._headers import media_type
+from webtorch._core.headers import media_type
 from webtorch._response import BINARY, TEXT, encode
 
 LINES = "application/x-ndjson"

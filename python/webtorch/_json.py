@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from webtorch._plain import plain
+from webtorch._core.plain_tensors import plain
 
 _CONVERTED_DTYPES = "mM"  # of NumPy: times, which are texts in JSON
 

@@ -20,11 +20,11 @@ from torch.utils.hooks import RemovableHandle
 
 from webtorch import _state, _versions
 from webtorch._compiled import Compiled
-from webtorch._counts import Counts
 from webtorch._device import devices
 from webtorch._eval_copy import EvalCopy, copy_module
 from webtorch._graphs import check_sizes
 from webtorch._members import EVALUATION, TRAINING, Members
+from webtorch._metrics.counts import Counts
 from webtorch._model_cluster import ModelCluster, describe_cluster
 from webtorch._packages import as_network
 from webtorch._placement import Evaluation, Place, PlacedEvaluation, PlacedTraining

@@ -19,7 +19,7 @@ from webtorch._arguments import Arguments, arguments
 from webtorch._generate import GenerateFunction
 from webtorch._handlers import Handler, RequestFunction, TensorFunction
 from webtorch._response import Response
-from webtorch._schema import TensorSpec
+from webtorch._schema.schema import TensorSpec
 from webtorch._streams import StreamFunction
 
 REF = "#/components/schemas/{name}"

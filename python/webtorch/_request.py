@@ -9,10 +9,10 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from webtorch._errors import HTTPError
+from webtorch._core.errors import HTTPError
+from webtorch._core.headers import Headers, RequestHeaders
+from webtorch._core.trace_context import Trace, parse
 from webtorch._forms import Files, Form, read_form
-from webtorch._headers import Headers, RequestHeaders
-from webtorch._trace import Trace, parse
 
 _decode_json = msgspec.json.Decoder().decode
 

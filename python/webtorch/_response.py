@@ -11,7 +11,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from webtorch import _json
-from webtorch._headers import Headers, check_headers, pairs
+from webtorch._core.headers import Headers, check_headers, pairs
 
 BINARY = "application/octet-stream"
 TEXT = "text/plain; charset=utf-8"

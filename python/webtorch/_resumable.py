@@ -10,7 +10,7 @@ from torch import Tensor
 
 from webtorch._handlers import Handler, Kind, TensorFunction
 from webtorch._request import Request
-from webtorch._schema import MAX_TENSORS, Schema, SignatureError, TensorSpec
+from webtorch._schema.schema import MAX_TENSORS, Schema, SignatureError, TensorSpec
 from webtorch._streams import Signature, StreamFunction, copied
 
 ALIGN = 64

@@ -7,7 +7,7 @@ from typing import Protocol
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from webtorch._step import Step
+from webtorch._core.optimizer_step import Step
 from webtorch._versions import VersionError
 from webtorch._zone.interfaces import Contents, Loaded, Source, Zone
 from webtorch._zone.rounds_store import RoundsKind

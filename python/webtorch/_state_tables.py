@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from webtorch._schema import TensorSpec
+from webtorch._schema.schema import TensorSpec
 
 _CONTAINERS = (list, dict, set, bytearray, collections.deque)
 

@@ -14,11 +14,18 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import torch
 from torch import Tensor
 
-from webtorch import _annotations, _gaps
-from webtorch._gaps import NO_GAPS, Masked
 from webtorch._handlers import Handler, InferFunction, Kind, TensorFunction
 from webtorch._request import Request
-from webtorch._schema import BATCH, MAX_TENSORS, Schema, SignatureError, StateMark, TensorSpec
+from webtorch._schema import callables, missing
+from webtorch._schema.missing import NO_GAPS, Masked
+from webtorch._schema.schema import (
+    BATCH,
+    MAX_TENSORS,
+    Schema,
+    SignatureError,
+    StateMark,
+    TensorSpec,
+)
 from webtorch._state_tables import ObjectTable, Table, TensorTable
 
 T = TypeVar("T")
@@ -109,7 +116,7 @@ class Signature:
         hints = _hints(function)
         if "return" not in hints:
             raise SignatureError("it has no return annotation")
-        parameters = _annotations.signature(function).parameters
+        parameters = callables.signature(function).parameters
         names = list(parameters)
         states = {name: _state_of(hints.get(name)) for name in names}
         for name, state in states.items():
@@ -152,7 +159,7 @@ class Signature:
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     try:
-        return _annotations.hints(function)
+        return callables.hints(function)
     except Exception as error:
         raise SignatureError(f"its annotations cannot be read: {error}") from error
 
@@ -176,7 +183,7 @@ def _wire_schema(
 
     def wire() -> None: ...
 
-    parameters = _annotations.signature(function).parameters
+    parameters = callables.signature(function).parameters
     result: Any
     if all(name for name, _ in outputs):
         fields = dict(outputs)
@@ -251,7 +258,7 @@ def _state_spec(name: str, annotation: Any) -> TensorSpec:
 
 def _row_spec(name: str, annotation: Any) -> tuple[bool, TensorSpec]:
     """Read a tensor's annotation; the first value is whether it has a batch axis."""
-    _, gaps = _gaps.split(annotation)
+    _, gaps = missing.split(annotation)
     if gaps != NO_GAPS:
         raise SignatureError(f'state "{name}" cannot be absent or have missing elements')
 
@@ -537,13 +544,13 @@ def copied(value: Any) -> Any:
 
 
 def _check_count(function: Callable[..., Any], count: int, what: str) -> None:
-    parameters = _annotations.signature(function).parameters.values()
+    parameters = callables.signature(function).parameters.values()
     if any(each.kind is each.VAR_POSITIONAL for each in parameters):
         return
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     positional = [each for each in parameters if each.kind in kinds]
     needed = sum(each.default is each.empty for each in positional)
-    if inspect.iscoroutinefunction(_annotations.run_by(function)):
+    if inspect.iscoroutinefunction(callables.run_by(function)):
         raise SignatureError(f'its {what} function is "async def", which is not awaited: use "def"')
     if not needed <= count <= len(positional):
         values = "a request" if what == "open" else f"{count} states"

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any
 
-from webtorch._errors import HTTPError
+from webtorch._core.errors import HTTPError
 
 DEFAULT = "1"
 """The version of a model that is made without one; it has no suffix in the zone and on disk."""

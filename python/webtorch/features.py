@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from webtorch import _tokens
-from webtorch._tokens import Parameter, Tokens
+from webtorch._features import path_tokens
+from webtorch._features.path_tokens import Parameter, Tokens
 
 __all__ = [
     "CLIENT",
@@ -200,7 +200,8 @@ def tokens(requests: Sequence[Sequence[bytes | str]], size: int | None = None) -
             that the longest request fits in.
 
     """
-    return _tokens.cut([_parameters(*(_bytes(part) for part in parts)) for parts in requests], size)
+    texts = [_parameters(*(_bytes(part) for part in parts)) for parts in requests]
+    return path_tokens.cut(texts, size)
 
 
 def request(
@@ -298,7 +299,7 @@ def _parameters(path: bytes, query: bytes = b"", body: bytes = b"") -> list[Para
                 marks.append(len(text))
                 text += b"=" + _decode(value, True)[0]
         text = text[:TEXT_SIZE]
-        marks = [mark for mark in marks if mark < TEXT_SIZE][: _tokens.MAX_MARKS]
+        marks = [mark for mark in marks if mark < TEXT_SIZE][: path_tokens.MAX_MARKS]
         if begin < len(text):
             parameters += _cut_form(text, begin, marks[known:])
     return parameters

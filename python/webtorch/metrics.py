@@ -22,7 +22,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
-from webtorch._cells import SECONDS, Cells, Kind, Wanted, local_cells, own_cells
+from webtorch._metrics.cells import SECONDS, Cells, Kind, Wanted, local_cells, own_cells
 
 __all__ = ["Counter", "Gauge", "Histogram", "counter", "gauge", "histogram"]
 

@@ -5,7 +5,7 @@ import re
 
 from webtorch import _bridge_build
 from webtorch._handlers import METHODS, Kind
-from webtorch._schema import DTYPES
+from webtorch._schema.schema import DTYPES
 
 NET = _bridge_build.NET.read_text()
 HEADER = _bridge_build.NUMBERS.read_text() + _bridge_build.HEADER.read_text() + NET

@@ -26,7 +26,7 @@ def train(x: Float32[Tensor, "batch 1"]) -> Float32[Tensor, "batch 1"]:
 """
 
 STOPPED = """
-from webtorch._cells import Kind, Wanted, own_cells
+from webtorch._metrics.cells import Kind, Wanted, own_cells
 from webtorch.metrics import Gauge
 
 # as the worker that does rounds shows it

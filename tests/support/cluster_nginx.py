@@ -13,7 +13,7 @@ from nginx import Nginx, free_port, quit_cleanly, release_port, wait_for
 APP = """
     import os, threading
     import torch, webtorch
-    from webtorch._process import instance
+    from webtorch._core.process import instance
     from jaxtyping import Float32
     from torch import Tensor, nn, optim
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import fields
-from webtorch._nets import FieldNet
+from webtorch._features.field_nets import FieldNet
 
 ROOM = 1 << 21
 MEMO = 1 << 23

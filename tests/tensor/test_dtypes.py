@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from apps import DTYPES_APP, KINDS
-from webtorch._schema import DTYPES
+from webtorch._schema.schema import DTYPES
 
 INTEGERS = [name for name in KINDS if "int" in name]
 FLOATS = [name for name in KINDS if "float" in name]

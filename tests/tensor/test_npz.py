@@ -9,7 +9,7 @@ import pytest
 from answers import check_error
 from apps import FUNCTIONS, KINDS
 from files import npy, npz, patched
-from webtorch._schema import DTYPES
+from webtorch._schema.schema import DTYPES
 
 NPZ = "application/x-npz"
 

@@ -11,8 +11,9 @@ from torch import Tensor
 import webtorch
 from answers import check_error
 from nginx import Nginx
-from webtorch import Strings, _strings
-from webtorch._schema import Schema
+from webtorch import Strings
+from webtorch._schema import strings
+from webtorch._schema.schema import Schema
 from wire import connections, send_at_once
 
 APP = """
@@ -356,7 +357,7 @@ def test_lists_that_are_not_as_deep_as_the_axes(kind):
 def test_encode_and_decode():
     for value in ([["a", ""], ["ä", "b"]], [[b"\xff", b""], [b"b", b"c"]]):
         kind = type(value[0][0])
-        assert _strings.decode(*_strings.encode(value, (2, 2)), kind) == value
-    assert _strings.full(str, (2, 0)) == [[], []]
-    assert _strings.decode(*_strings.encode("a", ()), str) == "a"
-    assert not _strings.matches([["a"], "b"], str, (2, 1))
+        assert strings.decode(*strings.encode(value, (2, 2)), kind) == value
+    assert strings.full(str, (2, 0)) == [[], []]
+    assert strings.decode(*strings.encode("a", ()), str) == "a"
+    assert not strings.matches([["a"], "b"], str, (2, 1))

@@ -61,9 +61,9 @@ def test_imports_of_zone():
     assert outside == {
         *rounds,
         "webtorch",
-        "webtorch._counts",
+        "webtorch._metrics.counts",
         "webtorch._native",
-        "webtorch._step",
+        "webtorch._core.optimizer_step",
     }
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from webtorch import BatchTimeoutError, HTTPError, Request, Response
-from webtorch._headers import RequestHeaders
+from webtorch._core.headers import RequestHeaders
 
 
 def test_headers_are_found_in_any_case():

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.masked import masked_tensor
 
 import webtorch
-from webtorch import _plain
+from webtorch._core import plain_tensors
 from webtorch.testing import Client
 
 X = Float32[Tensor, "batch 2"]
@@ -113,7 +113,7 @@ def test_rows_for_a_batch(kind):
 
 def test_plain_tensors_are_left_as_they_are():
     tensor = torch.ones(2, 2)
-    assert _plain.is_plain(tensor) and _plain.is_dense(tensor)
-    assert _plain.is_dense(tensor.T[:1]) and not _plain.is_plain(torch.ones(2, 3).T)
-    assert _plain.plain(tensor).data_ptr() == tensor.data_ptr()
-    assert np.array_equal(_plain.plain(negative(tensor)), -tensor)
+    assert plain_tensors.is_plain(tensor) and plain_tensors.is_dense(tensor)
+    assert plain_tensors.is_dense(tensor.T[:1]) and not plain_tensors.is_plain(torch.ones(2, 3).T)
+    assert plain_tensors.plain(tensor).data_ptr() == tensor.data_ptr()
+    assert np.array_equal(plain_tensors.plain(negative(tensor)), -tensor)

@@ -4,7 +4,7 @@ import sys
 
 import torch
 
-from webtorch._references import OWN_ITEM, OWN_LIST
+from webtorch._core.reference_counts import OWN_ITEM, OWN_LIST
 
 kept = []
 

@@ -1,4 +1,4 @@
-"""webtorch._schema, as far as the tests of configurations do not go."""
+"""webtorch._schema.schema, as far as the tests of configurations do not go."""
 
 import pytest
 import torch
@@ -6,8 +6,8 @@ from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
 from webtorch import Missing, SignatureError, State, Strings
-from webtorch._gaps import Gaps
-from webtorch._schema import Schema, TensorSpec
+from webtorch._schema.missing import Gaps
+from webtorch._schema.schema import Schema, TensorSpec
 
 
 def test_signature():

@@ -7,17 +7,17 @@ import pytest
 import torch
 
 import webtorch
-from webtorch import _stages
+from webtorch._metrics import stages
 
 
 def counts(name: str) -> tuple[int, int, int, int]:
-    ints = _stages._stages[name].ints
-    calls = sum(ints[: _stages._SUM])
-    return calls, ints[_stages._ROWS], ints[_stages._ERRORS], ints[_stages._SAMPLES]
+    ints = stages._stages[name].ints
+    calls = sum(ints[: stages._SUM])
+    return calls, ints[stages._ROWS], ints[stages._ERRORS], ints[stages._SAMPLES]
 
 
 def averages(name: str) -> list[float]:
-    return _stages._stages[name].floats[_stages._MEAN :].tolist()
+    return stages._stages[name].floats[stages._MEAN :].tolist()
 
 
 def test_stage_counts_calls_rows_and_errors():

@@ -13,7 +13,7 @@ from torch import Tensor
 import webtorch
 from webtorch import HTTPError, Missing, State, Strings
 from webtorch._handlers import Span
-from webtorch._schema import SignatureError, TensorSpec
+from webtorch._schema.schema import SignatureError, TensorSpec
 from webtorch._state_tables import TensorTable
 from webtorch._streams import StreamFunction
 from webtorch.cli._discovery import _functions

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from webtorch._errors import HTTPError
+from webtorch._core.errors import HTTPError
 
 
 class DeviceLostError(HTTPError):

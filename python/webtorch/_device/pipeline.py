@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from webtorch import _torch
+from webtorch._core import pytorch
+from webtorch._core.reference_counts import OWN_ITEM, OWN_LIST
 from webtorch._device import calls
 from webtorch._device.interface import Device, DeviceLostError, Stream
-from webtorch._gaps import Masked
-from webtorch._references import OWN_ITEM, OWN_LIST
+from webtorch._schema.missing import Masked
 
 Function = Callable[[Sequence[Any]], Sequence[Any]]
 """Takes inputs on the device, returns outputs there."""
@@ -86,7 +86,7 @@ class Pipeline:
                 results = function(placed)
                 is_shared = sys.getrefcount(results) > OWN_LIST or any(
                     isinstance(result, Tensor)
-                    and (sys.getrefcount(result) > OWN_ITEM or _torch.is_shared(result))
+                    and (sys.getrefcount(result) > OWN_ITEM or pytorch.is_shared(result))
                     for result in results
                 )
             computed = self._computing.record()

@@ -14,9 +14,10 @@ from typing import Any
 
 import torch
 
-from webtorch import _batches, _cells, _split, _versions
+from webtorch import _batches, _versions
+from webtorch._core.process import is_check
+from webtorch._metrics import cells, rewards
 from webtorch._native import ffi, lib
-from webtorch._process import is_check
 from webtorch._worker.cluster.settings import read_settings
 from webtorch._worker.loading import (
     describe_failure,
@@ -113,8 +114,8 @@ def ngx_webtorch_py_init(settings: Any) -> None:
     _loop = Loop(_coroutines, _posting, settings.threads)
     if not settings.check:
         _batches.batches = _posting
-        _cells.source = shared_cells.open_cells
-        _split.report = shared_rewards.report
+        cells.source = shared_cells.open_cells
+        rewards.report = shared_rewards.report
         # in a forked child nothing computes batches, and no thread unlocks what it leaves locked
         os.register_at_fork(after_in_child=_forget_workers)
 
@@ -147,7 +148,7 @@ def ngx_webtorch_py_start() -> None:
 
 def _forget_workers() -> None:
     _batches.batches = None
-    _split.report = None
+    rewards.report = None
 
 
 @ffi.def_extern(error=1, onerror=_on_error)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 import webtorch
-from webtorch import _annotations, _compiled, _lookup, _state
+from webtorch import _compiled, _lookup, _state
 from webtorch._device import devices
 from webtorch._generate import GenerateFunction
 from webtorch._handlers import Handler, Kind, TensorFunction
@@ -19,7 +19,8 @@ from webtorch._lookup import HandlerNotFoundError
 from webtorch._model import models
 from webtorch._native import ffi, lib
 from webtorch._resumable import ResumableFunction
-from webtorch._schema import SignatureError
+from webtorch._schema import callables
+from webtorch._schema.schema import SignatureError
 from webtorch._streams import StreamFunction
 from webtorch._versions import VersionError
 from webtorch._worker.exchange import hints
@@ -266,7 +267,7 @@ def _resumable(handler: Handler) -> ResumableFunction:
 
 def _placed(error: SignatureError, handler: Handler) -> SignatureError:
     """Return an error with the place of the function that it is about."""
-    code = _annotations.code_of(handler)
+    code = callables.code_of(handler)
     if code is None:
         return error
     return SignatureError(f"{error} ({code.co_filename}, line {code.co_firstlineno})")

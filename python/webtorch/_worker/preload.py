@@ -8,9 +8,9 @@ here, so that all workers draw the same initial weights.
 
 import sys
 
+import webtorch._core.process
 import webtorch._handlers
 import webtorch._model
-import webtorch._process
 import webtorch._worker.process.environment
 import webtorch._worker.process.permissions
 import webtorch._worker.threads.saver  # noqa: F401

@@ -21,11 +21,11 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from webtorch._errors import HTTPError
+from webtorch._core.errors import HTTPError
 from webtorch._handlers import handler
 from webtorch._request import Request
 from webtorch._response import Response
-from webtorch._schema import DTYPES, MAX_TENSORS
+from webtorch._schema.schema import DTYPES, MAX_TENSORS
 
 NPY = "application/x-npy"
 SAFETENSORS = "application/vnd.safetensors"

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 
 from webtorch._compiled import compiling
-from webtorch._gaps import Masked
 from webtorch._handlers import Kind
 from webtorch._model import models
-from webtorch._schema import Schema, TensorSpec
+from webtorch._schema.missing import Masked
+from webtorch._schema.schema import Schema, TensorSpec
 from webtorch._worker.models.served_versions import models_of
 from webtorch._worker.runners.tensor_runner import TensorRunner
 

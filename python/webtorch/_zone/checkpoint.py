@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from webtorch import __version__
-from webtorch._counts import Counts
+from webtorch._metrics.counts import Counts
 from webtorch._zone.blocks import Blocks
 from webtorch._zone.files import sync_directory, written
 from webtorch._zone.interfaces import Contents, all_steps

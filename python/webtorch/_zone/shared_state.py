@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from webtorch._step import Step
+from webtorch._core.optimizer_step import Step
 from webtorch._zone.blocks import Blocks, Memory
 from webtorch._zone.interfaces import Block, BusyError, Source, Zone, all_steps
 from webtorch._zone.layout import Layout

@@ -285,10 +285,10 @@ class _Importing:
         """Import the module and describe what it has."""
         import importlib
 
-        from webtorch import _process
+        from webtorch._core import process
         from webtorch._model import models
 
-        _process.checks = True
+        process.checks = True
         sys.path.insert(0, str(self._root))
         try:
             functions = _functions(importlib.import_module(self._name))

@@ -42,12 +42,13 @@ def openapi(
 
 
 def _document(target: Target, title: str, version: str, server: str) -> object:
-    from webtorch import _openapi, _process
+    from webtorch import _openapi
+    from webtorch._core import process
     from webtorch._lookup import handlers_of
 
     sys.path.insert(0, str(target.root))
     try:
-        with _process.checking():
+        with process.checking():
             handlers = handlers_of(importlib.import_module(target.module))
             found = [_openapi.Operation(f"/{name}", handler) for name, handler in handlers.items()]
             return _openapi.document(found, title, version, server)

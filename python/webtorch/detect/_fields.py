@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, embedding_bag
 
-from webtorch._nets import FieldNet
+from webtorch._features.field_nets import FieldNet
 
 KINDS = (
     *("sqli", "xss", "cmdi", "lfi", "ssti", "nosql"),

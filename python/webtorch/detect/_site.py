@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from webtorch._nets import FieldNet, FieldTables
+from webtorch._features.field_nets import FieldNet, FieldTables
 from webtorch.detect._fields import FieldClassifier
 from webtorch.detect._recent import RecentFields, RecentWindows
 from webtorch.detect._seen import Booleans, Floats, Integers, Seen, Table, level_of

@@ -12,8 +12,8 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+from webtorch._core.headers import Headers, pairs
 from webtorch._handlers import Handler, RequestFunction, TensorFunction
-from webtorch._headers import Headers, pairs
 from webtorch._lookup import handlers_of
 from webtorch._streams import StreamFunction
 from webtorch.cli._target import Target

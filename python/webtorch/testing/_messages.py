@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
-from webtorch._headers import Headers, RequestHeaders, pairs
+from webtorch._core.headers import Headers, RequestHeaders, pairs
 
 File = bytes | str | Path | tuple[str, bytes] | tuple[str, bytes, str]
 """Contents, a path, or a name with contents and a media type."""

@@ -3,10 +3,10 @@
 import time
 from collections.abc import Collection, Mapping
 
-from webtorch._cells import SECONDS, Cells, Kind, Wanted, own_cells
 from webtorch._cluster.lineage import id_of
 from webtorch._cluster.rounds import Round
 from webtorch._cluster.store import State
+from webtorch._metrics.cells import SECONDS, Cells, Kind, Wanted, own_cells
 from webtorch._zone.rounds_store import RoundsStore
 from webtorch.metrics import Counter, Gauge, Histogram
 

@@ -40,7 +40,7 @@ from webtorch._cluster.speeds import (
 from webtorch._cluster.store import State
 from webtorch._cluster.teams import CutOffError, DisagreementError, agreed, connected, rules_of
 from webtorch._cluster.trial import Figures
-from webtorch._process import began, instance
+from webtorch._core.process import began, instance
 from webtorch._worker.cluster import own_address
 from webtorch._worker.cluster.guest import Guest, Pinned, note_joined
 from webtorch._worker.cluster.metrics import Metrics

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from webtorch._errors import HTTPError
+from webtorch._core.errors import HTTPError
 from webtorch._model import Model, models
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 from webtorch import _state, _versions
 from webtorch._cluster.rollout import Order, Rollout
 from webtorch._cluster.store import State
-from webtorch._errors import HTTPError
+from webtorch._core.errors import HTTPError
 from webtorch._handlers import TensorFunction, handler
 from webtorch._model import Model, models
 from webtorch._request import Request

@@ -5,10 +5,10 @@ import time
 from typing import Any
 
 from webtorch import _json
+from webtorch._core.errors import HTTPError
+from webtorch._core.headers import check_headers
 from webtorch._device import devices
 from webtorch._device.interface import Device
-from webtorch._errors import HTTPError
-from webtorch._headers import check_headers
 from webtorch._native import ffi, lib
 from webtorch._worker.exchange import hints
 from webtorch._worker.exchange.replies import point, set_headers

@@ -3,7 +3,7 @@
 import errno
 import re
 
-from webtorch import _process
+from webtorch._core import process
 from webtorch._worker.process import permissions
 
 # of what another process has: a port, the lock of a file, a file that must be new
@@ -37,7 +37,7 @@ def on_import(error: BaseException) -> str | None:
     number = error.errno if isinstance(error, OSError) else None
     if number not in _TAKEN and "locked" not in str(error):
         return None
-    if _process.is_check():
+    if process.is_check():
         return (
             "if a worker has it: this import only checks the configuration, beside the workers "
             'that run; leave it out here by "if not webtorch.is_check():", and let the old and the '

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from webtorch import _json
+from webtorch._core.plain_tensors import is_plain, plain
 from webtorch._native import ffi, lib
-from webtorch._plain import is_plain, plain
 from webtorch._response import BINARY, JSON, TEXT, Response, encode
 from webtorch._worker.exchange.schema_writer import is_sent, write_spec
 

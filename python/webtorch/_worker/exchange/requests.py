@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from webtorch import _forms
-from webtorch._errors import HTTPError
+from webtorch._core.errors import HTTPError
+from webtorch._core.headers import RequestHeaders
 from webtorch._forms import Part
-from webtorch._headers import RequestHeaders
 from webtorch._native import ffi, lib
 from webtorch._request import Request
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
-from webtorch._gaps import Gaps
 from webtorch._generate import GenerateFunction
 from webtorch._handlers import METHODS, Handler, Kind, TensorFunction, served_methods
 from webtorch._model import models
 from webtorch._resumable import ResumableFunction
-from webtorch._schema import DTYPES, STRING_TYPES, Schema, TensorSpec
+from webtorch._schema.missing import Gaps
+from webtorch._schema.schema import DTYPES, STRING_TYPES, Schema, TensorSpec
 from webtorch._streams import StreamFunction
 
 PAIR = 2

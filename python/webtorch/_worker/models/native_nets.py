@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from webtorch._core.process import is_check
+from webtorch._features.field_nets import FieldNet, FieldTables, HasNet
 from webtorch._model import Model
 from webtorch._native import ffi, lib
-from webtorch._nets import FieldNet, FieldTables, HasNet
-from webtorch._process import is_check
-from webtorch._schema import SignatureError
+from webtorch._schema.schema import SignatureError
 
 log = logging.getLogger("webtorch")
 

@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 
-from webtorch._process import run_exit_functions
+from webtorch._core.process import run_exit_functions
 from webtorch._worker.telemetry.log import log_exception
 
 

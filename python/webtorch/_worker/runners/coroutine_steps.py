@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from webtorch import _torch
+from webtorch._core import pytorch
 
 
 class Steps(Coroutine[Any, Any, None]):
@@ -58,7 +58,7 @@ class Steps(Coroutine[Any, Any, None]):
         raise NotImplementedError
 
     def _step(self, step: Callable[..., Any], *values: Any) -> Any:
-        _torch.set_grad_enabled(self._grad)
+        pytorch.set_grad_enabled(self._grad)
         try:
             return step(*values)
         except StopIteration as stop:
@@ -67,6 +67,6 @@ class Steps(Coroutine[Any, Any, None]):
             self._raised(error)
         finally:
             self._grad = torch.is_grad_enabled()
-            _torch.set_grad_enabled(False)
+            pytorch.set_grad_enabled(False)
         self._ended()
         raise StopIteration

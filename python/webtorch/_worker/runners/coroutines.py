@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from webtorch import _torch, _versions
+from webtorch import _versions
+from webtorch._core import pytorch
 from webtorch._native import ffi, lib
 from webtorch._worker.runners import slow_coroutines
 from webtorch._worker.runners.coroutine_steps import Steps
@@ -138,7 +139,7 @@ class Loop(threading.Thread):
 
     def _set_up_thread(self) -> None:
         torch.set_num_threads(self._torch_threads)
-        _torch.set_grad_enabled(False)
+        pytorch.set_grad_enabled(False)
 
     def _take(self) -> None:
         """Begin with the calls that nginx's event loop has handed over, and cancel some."""

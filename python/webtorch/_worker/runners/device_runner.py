@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from webtorch import _process
+from webtorch._core import process
 from webtorch._device import devices
 from webtorch._device.interface import Device, DeviceLostError, DeviceMemoryError
 from webtorch._device.memory import HostBuffer, host_memory
@@ -254,6 +254,6 @@ def tensor_runner(
         runner.is_handed = handed
         return runner
     opened = DeviceRunner(name, handler, device)
-    if not _process.is_check():
+    if not process.is_check():
         opened.open()
     return opened

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from webtorch import _torch
+from webtorch._core import pytorch
 from webtorch._handlers import RequestFunction
 from webtorch._items import ItemWriter
 from webtorch._native import ffi, lib
@@ -71,7 +71,7 @@ class GeneratorRunner(RequestRunner):
         """Answer a job with the next item; the generator is closed if that cannot be sent."""
         generator, writer, context = self._generators[place]
         before = torch.is_grad_enabled()
-        _torch.set_grad_enabled(False)
+        pytorch.set_grad_enabled(False)
         try:
             item = context.run(next, generator)
             if is_first:
@@ -87,7 +87,7 @@ class GeneratorRunner(RequestRunner):
             context.run(generator.close)
             raise
         finally:
-            _torch.set_grad_enabled(before)
+            pytorch.set_grad_enabled(before)
 
     def _close(self, place: int) -> None:
         """Close a generator whose client has gone: its `finally` blocks run."""

@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from webtorch import _strings, _versions
+from webtorch import _versions
 from webtorch._batches import Batched, BatchTimeoutError, QueueFullError, compute, set_error
+from webtorch._core.errors import HTTPError
 from webtorch._device import devices
-from webtorch._errors import HTTPError
 from webtorch._handlers import Kind, TensorFunction
 from webtorch._native import ffi, lib
+from webtorch._schema import strings
 from webtorch._worker.exchange.failures import raised
 from webtorch._worker.exchange.schema_writer import PAIR, write_schema
 from webtorch._worker.runners.device_runner import tensor_runner
@@ -191,7 +192,7 @@ class Target:
                 else torch.empty(0, dtype=dtype)
             ).view(shape)
             if isinstance(spec.dtype, type):
-                outputs.append(_strings.decode(found, text, spec.dtype))
+                outputs.append(strings.decode(found, text, spec.dtype))
             else:
                 outputs.append(found)
         return outputs
@@ -352,7 +353,7 @@ def _encode(inputs: Sequence[Any]) -> tuple[list[Tensor], bytes]:
         if isinstance(value, Tensor):
             encoded.append(value)
             continue
-        entries, text = _strings.encode(value, _strings.shape(value))
+        entries, text = strings.encode(value, strings.shape(value))
         entries[..., 0] += at
         at += len(text)
         encoded.append(entries)

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from webtorch import _strings
-from webtorch._schema import Schema
-from webtorch._torch import use_count
+from webtorch._core.pytorch import use_count
+from webtorch._schema import strings
+from webtorch._schema.schema import Schema
 from webtorch._worker.exchange.schema_writer import PAIR, numbered_shape
 
 
@@ -141,4 +141,4 @@ class VariableSlot(Slot):
     def report(self, outputs: Sequence[Any]) -> None:
         """Set the sizes of axes that only outputs have, in C's batch."""
         for number, output, axis in self._reported:
-            self._sizes[number] = _strings.shape(outputs[output])[axis]
+            self._sizes[number] = strings.shape(outputs[output])[axis]

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from webtorch import _strings
-from webtorch._gaps import Masked
+from webtorch._core.pytorch import is_shared
+from webtorch._core.reference_counts import OWN_ITEM, OWN_LIST
 from webtorch._handlers import TensorFunction
 from webtorch._isolation import Run, Span
 from webtorch._native import ffi, lib
-from webtorch._references import OWN_ITEM, OWN_LIST
-from webtorch._torch import is_shared
+from webtorch._schema import strings
+from webtorch._schema.missing import Masked
 from webtorch._training import progress
 from webtorch._worker.exchange.failures import Failures
 from webtorch._worker.exchange.schema_writer import PAIR, element_size
@@ -227,7 +227,7 @@ class TensorRunner:
         """Return the inputs with strings for offsets and lengths in the batch's text."""
         text = bytes(ffi.buffer(batch.text, batch.text_len)) if batch.text_len else b""
         return [
-            _strings.decode(value, text, spec.dtype)
+            strings.decode(value, text, spec.dtype)
             if isinstance(spec.dtype, type) and value is not None
             else value
             for spec, value in zip(self.handler.schema.inputs, inputs, strict=True)
@@ -241,7 +241,7 @@ class TensorRunner:
             if isinstance(output, Tensor):
                 encoded.append(output)
                 continue
-            entries, text = _strings.encode(output, _strings.shape(output))
+            entries, text = strings.encode(output, strings.shape(output))
             entries[..., 0] += int(ffi.cast("uintptr_t", ffi.from_buffer(text)))
             encoded.append(entries)
             texts.append(text)

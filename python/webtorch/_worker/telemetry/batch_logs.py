@@ -4,8 +4,8 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from webtorch import _trace
-from webtorch._errors import HTTPError
+from webtorch._core import trace_context
+from webtorch._core.errors import HTTPError
 from webtorch._handlers import Kind
 from webtorch._model import Model
 from webtorch._native import ffi, lib
@@ -47,7 +47,7 @@ def run(call: Callable[..., None], slot: int, generation: int, rows: int, batch:
     if watch & _TRACE:
         runner = runners[batch.handler]
         traces = Ids(batch, runner.handler.kind == Kind.HANDLER)
-        token = _trace.current.set(traces)
+        token = trace_context.current.set(traces)
         span = spans.begin(runner.name, batch) if watch & _SPANS else None
     try:
         if span:
@@ -59,7 +59,7 @@ def run(call: Callable[..., None], slot: int, generation: int, rows: int, batch:
         if watch & _TRACE:
             if span:
                 span.end()
-            _trace.current.reset(token)
+            trace_context.current.reset(token)
             traces.close()
         if watch & _MODELS:
             write_models(batch)

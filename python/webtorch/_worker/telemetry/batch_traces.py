@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
-from webtorch import _trace
+from webtorch._core import trace_context
 from webtorch._native import ffi
 
 MAX_IDS = 16
@@ -59,8 +59,8 @@ def hex_of(identifier: Any) -> str:
 @contextlib.contextmanager
 def tracing(batch: Any) -> Iterator[None]:
     """Let records of `logging` have the trace of a request, the only one of a batch."""
-    token = _trace.current.set(Ids(batch, True))
+    token = trace_context.current.set(Ids(batch, True))
     try:
         yield
     finally:
-        _trace.current.reset(token)
+        trace_context.current.reset(token)

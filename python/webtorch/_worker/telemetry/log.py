@@ -5,7 +5,7 @@ import threading
 import traceback
 from collections.abc import Iterator
 
-from webtorch import _trace
+from webtorch._core import trace_context
 from webtorch._native import lib
 
 
@@ -81,7 +81,7 @@ def install() -> None:
     if not logging.getLogger().handlers:
         logging.getLogger().addHandler(_nginx)
     logging.getLogger("webtorch").__class__ = OwnLogger
-    _trace.install_in_logs()
+    trace_context.install_in_logs()
     threading.excepthook = _log_thread
 
 

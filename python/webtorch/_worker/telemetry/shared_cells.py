@@ -1,8 +1,8 @@
-"""Cells in the memory that workers share, see `webtorch._cells`."""
+"""Cells in the memory that workers share, see `webtorch._metrics.cells`."""
 
 import logging
 
-from webtorch._cells import Wanted
+from webtorch._metrics.cells import Wanted
 from webtorch._native import ffi, lib
 
 # of a key and of the text of a metric in C, the latter with a zero byte

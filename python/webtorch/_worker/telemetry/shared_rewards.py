@@ -1,4 +1,4 @@
-"""Rewards for choices in the memory that workers share, see `webtorch._split`."""
+"""Rewards for choices in the memory that workers share, see `webtorch._metrics.rewards`."""
 
 from webtorch._native import lib
 

@@ -8,7 +8,8 @@ import threading
 import time
 from typing import Any
 
-from webtorch import _stages, _trace
+from webtorch._core import trace_context
+from webtorch._metrics import stages
 from webtorch._native import ffi, lib
 from webtorch._worker.telemetry.batch_traces import hex_of, traces_of
 
@@ -92,11 +93,11 @@ class CallSpan:
 
     def __enter__(self) -> "CallSpan":
         self._token = self._attach(self._current)
-        self._of_stages = _trace.has_spans.set(True)
+        self._of_stages = trace_context.has_spans.set(True)
         return self
 
     def __exit__(self, *_: object) -> None:
-        _trace.has_spans.reset(self._of_stages)
+        trace_context.has_spans.reset(self._of_stages)
         self._detach(self._token)
 
     def end(self) -> None:
@@ -171,7 +172,7 @@ class _Taker:
                     # spans are kept from now on, before the thread runs
                     lib.ngx_webtorch_spans_take(ffi.NULL, 0)
                     self._thread.start()
-                    _stages.open_span = _begin_stage
+                    stages.open_span = _begin_stage
 
     def stop(self) -> None:
         """Take the rest, before the exit functions of the SDK run."""

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from webtorch._cells import Kind, Wanted, own_cells
-from webtorch._counts import Counts
+from webtorch._metrics.cells import Kind, Wanted, own_cells
+from webtorch._metrics.counts import Counts
 from webtorch._zone.shared_state import SharedState
 from webtorch._zone.stored import StoredCheckpoints
 from webtorch.metrics import Counter

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from webtorch import _process, _state
+from webtorch import _state
 from webtorch._cluster.interfaces import Settings as ClusterSettings
+from webtorch._core import process
 from webtorch._model import models
 from webtorch._worker.control import handler
 from webtorch._worker.control.follower import Follower
@@ -87,8 +88,8 @@ class Process:
     def __init__(
         self, settings: Settings, reload_handlers: Callable[[Iterable[str]], None]
     ) -> None:
-        _process.checks = settings.check
-        _process.owns = settings.owner
+        process.checks = settings.check
+        process.owns = settings.owner
         threads: list[Any] = []
         _state.checks = settings.check
         _state.announces = settings.worker == 0 and not settings.check

@@ -2,7 +2,7 @@
 
 import time
 
-from webtorch._cells import Cells, Kind, Wanted, own_cells
+from webtorch._metrics.cells import Cells, Kind, Wanted, own_cells
 
 
 class Counts:

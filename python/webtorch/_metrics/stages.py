@@ -13,9 +13,9 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor
 
-from webtorch import _annotations
-from webtorch._cells import SECONDS, Kind, Wanted, own_cells
-from webtorch._trace import has_spans
+from webtorch._core.trace_context import has_spans
+from webtorch._metrics.cells import SECONDS, Kind, Wanted, own_cells
+from webtorch._schema import callables
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -226,7 +226,7 @@ class stage:
     def __call__(self, function: _Function) -> _Function:
         """Make each call of a function, or coroutine, a call of the stage; its result leaves."""
         name, rate = self._stage.name, self._rate
-        if inspect.iscoroutinefunction(_annotations.run_by(function)):
+        if inspect.iscoroutinefunction(callables.run_by(function)):
 
             async def run_later(*args: Any, **kwargs: Any) -> Any:
                 with stage(name, sample=rate) as call:

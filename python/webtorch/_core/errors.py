@@ -4,7 +4,7 @@ import re
 from http import HTTPStatus
 from typing import Any
 
-from webtorch._headers import Headers, check_headers
+from webtorch._core.headers import Headers, check_headers
 
 _CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from webtorch import _torch
+from webtorch._core import pytorch
 
 
 class Step:
@@ -32,14 +32,14 @@ class Step:
                 f'"{needed[0]}", and Model.step() calls it without any'
             )
         self._optimizer = optimizer
-        self._bare_step = _torch.bare_step(optimizer)
+        self._bare_step = pytorch.bare_step(optimizer)
         self._clears_itself = type(optimizer).zero_grad is not Optimizer.zero_grad
         self._ones: dict[tuple[torch.dtype, torch.device], Tensor] = {}
 
     def __call__(self, loss: Tensor) -> None:
         """Make a step along the gradient of a scalar loss."""
         optimizer = self._optimizer
-        if self._bare_step is None or _torch.is_step_watched(optimizer):
+        if self._bare_step is None or pytorch.is_step_watched(optimizer):
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -53,7 +53,7 @@ class Step:
                     parameter.grad = None
 
         if type(loss) is Tensor and loss.dim() == 0:
-            _torch.backward(loss, self._one(loss))
+            pytorch.backward(loss, self._one(loss))
         else:
             loss.backward()  # type: ignore[no-untyped-call]
 

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import AbstractArray
 from torch import Tensor
 
-from webtorch import _annotations, _gaps, _strings
-from webtorch._gaps import NO_GAPS, Gaps, Masked
+from webtorch._schema import callables, missing, strings
+from webtorch._schema.missing import NO_GAPS, Gaps, Masked
 
 BATCH = "batch"
 """The name of the first axis of functions that take rows of many requests at once."""
@@ -152,11 +152,11 @@ class Schema:
 
         """
         try:
-            hints = _annotations.hints(function)
+            hints = callables.hints(function)
         except Exception as error:
             raise SignatureError(f"its annotations cannot be read: {error}") from error
 
-        parameters = _annotations.signature(function).parameters
+        parameters = callables.signature(function).parameters
         annotations = _input_annotations(parameters, hints)
         if "return" not in hints:
             raise SignatureError("it has no return annotation")
@@ -230,10 +230,10 @@ class Schema:
     def sizes_of(self, inputs: Sequence[Any]) -> dict[str, int]:
         """Return the sizes of the inputs' variable axes by name."""
         if not self.optional and not self.masks:
-            return {axis: _strings.shape(inputs[index])[dim] for axis, index, dim in self._places}
+            return {axis: strings.shape(inputs[index])[dim] for axis, index, dim in self._places}
         values = [value.values if isinstance(value, Masked) else value for value in inputs]
         return {
-            axis: _strings.shape(values[index])[dim]
+            axis: strings.shape(values[index])[dim]
             for axis, index, dim in self._places
             if values[index] is not None
         }
@@ -287,7 +287,7 @@ def _input_annotations(
 ) -> dict[str, Any]:
     for name, parameter in parameters.items():
         if name == "self" and name not in hints:
-            raise SignatureError(_annotations.METHOD)
+            raise SignatureError(callables.METHOD)
         is_rest = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
         if is_rest and name not in hints:
             raise SignatureError(
@@ -318,15 +318,15 @@ def _output_annotations(annotation: Any) -> list[tuple[str, Any]]:
 
 def _input(name: str, annotation: Any, value: Any) -> tuple[TensorSpec, bool]:
     """Parse the annotation and the default of an input, which may have gaps."""
-    annotation, gaps = _gaps.split(annotation)
+    annotation, gaps = missing.split(annotation)
     spec, batched = _spec(name, annotation)
     if value is None and not gaps.optional:
         raise SignatureError(
             f'the default of "{name}" is None, its annotation must allow that: add "| None"'
         )
     try:
-        default = _gaps.default(value, spec.dtype, spec.shape)
-    except _gaps.DefaultError as error:
+        default = missing.default(value, spec.dtype, spec.shape)
+    except missing.DefaultError as error:
         raise SignatureError(f'the default of "{name}" {error}') from error
     return replace(spec, gaps=replace(gaps, default=default)), batched
 
