@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from webtorch._handlers import handler, infer, train
     from webtorch._metrics.rewards import reward
     from webtorch._metrics.stages import stage
-    from webtorch._model import Model
-    from webtorch._packages import load_package
+    from webtorch._models.model import Model
+    from webtorch._models.packages import load_package
     from webtorch._request import Request
     from webtorch._response import Response
     from webtorch._schema.missing import Masked, Missing
@@ -43,7 +43,7 @@ else:
         "HTTPError": "_core.errors",
         "Masked": "_schema.missing",
         "Missing": "_schema.missing",
-        "Model": "_model",
+        "Model": "_models.model",
         "QueueFullError": "_batches",
         "Request": "_request",
         "Response": "_response",
@@ -55,7 +55,7 @@ else:
         "infer": "_handlers",
         "is_check": "_core.process",
         "is_owner": "_core.process",
-        "load_package": "_packages",
+        "load_package": "_models.packages",
         "on_exit": "_core.process",
         "reward": "_metrics.rewards",
         "stage": "_metrics.stages",

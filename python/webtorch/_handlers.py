@@ -19,10 +19,10 @@ from webtorch._core.plain_tensors import dense, is_dense, is_plain, plain
 from webtorch._device import calls, devices
 from webtorch._device.pipeline import new_memory, pipeline_of
 from webtorch._isolation import Run, Span, isolate
+from webtorch._models.training import training
 from webtorch._request import Request
 from webtorch._schema import callables, strings
 from webtorch._schema.schema import Schema, SignatureError, TensorSpec, fits
-from webtorch._training import training
 
 MAX_VARIABLES = 16
 """Variables of nginx that a handler can have."""

@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
+from webtorch._models.training import progress
 from webtorch._schema import strings
 from webtorch._schema.missing import Masked
 from webtorch._schema.schema import TensorSpec
-from webtorch._training import progress
 
 Run = Callable[[Sequence[Any], int], Sequence[Any]]
 """Runs a function on rows of a batch, whose number is the second argument."""

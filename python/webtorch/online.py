@@ -25,7 +25,7 @@ from river.drift import ADWIN
 from torch import Tensor
 from torch.nn import functional
 
-from webtorch._model import Model
+from webtorch._models.model import Model
 
 __all__ = ["Drift", "Monitor"]
 

@@ -314,6 +314,6 @@ print(json.dumps([before, listed, [name for name in webtorch.__all__ if name in 
     assert not before
     assert set(webtorch.__all__) <= set(listed)
     assert imported == webtorch.__all__
-    assert webtorch.Model.__module__ == "webtorch._model"
+    assert webtorch.Model.__module__ == "webtorch._models.model"
     with pytest.raises(AttributeError, match="module 'webtorch' has no attribute 'nothing'"):
         webtorch.nothing  # noqa: B018

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn, optim
 
 from nginx import wait_for
-from webtorch import Model, _compiled
+from webtorch import Model
 from webtorch._device import devices
 from webtorch._device.calls import enter
+from webtorch._models import compiled
 
 names = (f"compiled-{n}" for n in itertools.count())
 
@@ -18,7 +19,7 @@ names = (f"compiled-{n}" for n in itertools.count())
 @pytest.fixture(autouse=True)
 def eager_backend(monkeypatch):
     """Trace networks as for the compiler, which would take seconds."""
-    monkeypatch.setattr(_compiled, "BACKEND", "eager")
+    monkeypatch.setattr(compiled, "BACKEND", "eager")
 
 
 def network() -> nn.Module:
@@ -111,10 +112,10 @@ class Counting(nn.Linear):
 
 
 def test_calls_in_workers_do_not_compile_again(monkeypatch, caplog):
-    monkeypatch.setattr(_compiled, "in_background", True)
+    monkeypatch.setattr(compiled, "in_background", True)
     model = model_of(Counting(2, 1))
     x = torch.ones(3, 2)
-    with _compiled.compiling():
+    with compiled.compiling():
         evaluate(model, x)
     before = graphs(model)
     for _ in range(3):
@@ -128,7 +129,7 @@ def test_compiler_failure_is_logged_once(monkeypatch, caplog):
         raise RuntimeError("no C++ compiler was found")
 
     torch._dynamo.register_backend(fail, name="test_fail")
-    monkeypatch.setattr(_compiled, "BACKEND", "test_fail")
+    monkeypatch.setattr(compiled, "BACKEND", "test_fail")
     model = model_of(network())
     for rows in (2, 3):
         x = torch.randn(rows, 4)
@@ -147,8 +148,8 @@ def test_calls_in_workers_do_not_wait_for_the_compiler(monkeypatch):
         return graph
 
     torch._dynamo.register_backend(wait, name="test_wait")
-    monkeypatch.setattr(_compiled, "BACKEND", "test_wait")
-    monkeypatch.setattr(_compiled, "in_background", True)
+    monkeypatch.setattr(compiled, "BACKEND", "test_wait")
+    monkeypatch.setattr(compiled, "in_background", True)
     model = model_of(network())
     x = torch.randn(3, 4)
     result = expected(model, x)

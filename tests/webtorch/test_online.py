@@ -16,7 +16,7 @@ def model(request):
         request.node.name, nn.Linear(2, 1), lambda parameters: optim.SGD(parameters, lr=0.5)
     )
     yield model
-    webtorch._model.models.discard({model.name})
+    webtorch._models.model.models.discard({model.name})
 
 
 def errors(rate: float, count: int) -> torch.Tensor:

@@ -10,8 +10,9 @@ from torch import Tensor, nn, optim
 
 import webtorch
 from memory_zone import Zone
-from webtorch import Model, _state
+from webtorch import Model
 from webtorch._device import devices
+from webtorch._models import model_state
 from webtorch._zone.shared_state import refresh_all
 
 names = (f"placed-{n}" for n in itertools.count())
@@ -69,7 +70,7 @@ def test_model_on_a_device_learns_as_on_the_cpu():
 
 
 def test_model_on_a_device_has_a_copy_that_follows_other_workers(monkeypatch):
-    monkeypatch.setattr(_state, "zone", Zone())
+    monkeypatch.setattr(model_state, "zone", Zone())
     model = Model(next(names), nn.Linear(2, 1, bias=False), optim.SGD, device="cuda")
     assert not is_on_cpu(model)
     x = torch.ones(1, 2)

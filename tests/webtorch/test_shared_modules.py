@@ -12,8 +12,9 @@ from torch.nn.utils import parametrizations, prune
 from torch.optim.lr_scheduler import StepLR
 
 from memory_zone import Zone
-from webtorch import Model, _state
-from webtorch._model import models
+from webtorch import Model
+from webtorch._models import model_state
+from webtorch._models.model import models
 
 X = torch.randn(16, 3, generator=torch.Generator().manual_seed(0))
 Y = X.prod(dim=1, keepdim=True)
@@ -27,7 +28,7 @@ def sgd(parameters):
 
 @pytest.fixture
 def zone(monkeypatch):
-    monkeypatch.setattr(_state, "zone", Zone())
+    monkeypatch.setattr(model_state, "zone", Zone())
 
 
 @pytest.fixture
@@ -306,7 +307,7 @@ def test_parameter_of_another_shape_is_an_error(load):
 
 def train(function):
     """Call a function as one of training."""
-    from webtorch._training import training
+    from webtorch._models.training import training
 
     with training:
         function()
@@ -429,7 +430,7 @@ def test_frozen_script_is_of_each_worker(load):
         return torch.jit.freeze(torch.jit.script(nn.Linear(3, 1).eval()))
 
     model = load(frozen, None)
-    assert isinstance(model.state, _state.LocalState)
+    assert isinstance(model.state, model_state.LocalState)
     torch.manual_seed(1)
     torch.testing.assert_close(evaluate(model), frozen()(X))
     with pytest.raises(ValueError, match="empty parameter list"):
@@ -444,7 +445,7 @@ def test_quantised_modules_are_of_each_worker(load, caplog):
 
     with caplog.at_level("INFO", "webtorch"):
         model = load(quantised, None)
-    assert isinstance(model.state, _state.LocalState)
+    assert isinstance(model.state, model_state.LocalState)
     assert 'is not shared, each worker has its own: "0.scale" in its state' in caplog.text
     torch.manual_seed(1)
     torch.testing.assert_close(evaluate(model), quantised()(X))

@@ -8,7 +8,8 @@ import torch
 from torch import nn, optim
 
 from memory_zone import Zone
-from webtorch import Model, _state
+from webtorch import Model
+from webtorch._models import model_state
 from webtorch._zone import shared_state
 from webtorch._zone.shared_state import refresh_all
 
@@ -17,7 +18,7 @@ names = (f"state-{n}" for n in itertools.count())
 
 @pytest.fixture
 def state(monkeypatch):
-    monkeypatch.setattr(_state, "zone", Zone())
+    monkeypatch.setattr(model_state, "zone", Zone())
     return Model(next(names), nn.Linear(1, 1)).state
 
 
@@ -113,7 +114,7 @@ def test_frozen_model_keeps_no_graph_of_a_training_call(monkeypatch):
             self.mean = self.mean + self.line(x).mean(0)
             return self.line(x)
 
-    monkeypatch.setattr(_state, "zone", Zone())
+    monkeypatch.setattr(model_state, "zone", Zone())
     model = Model(next(names), Running(), lambda p: optim.SGD(p, lr=0.1))
     model.state.set_frozen(True)
     for _ in range(2):

@@ -14,9 +14,10 @@ from typing import Any
 
 import torch
 
-from webtorch import _batches, _versions
+from webtorch import _batches
 from webtorch._core.process import is_check
 from webtorch._metrics import cells, rewards
+from webtorch._models import model_versions
 from webtorch._native import ffi, lib
 from webtorch._worker.cluster.settings import read_settings
 from webtorch._worker.loading import (
@@ -203,8 +204,8 @@ def ngx_webtorch_py_load(index: int, name: Any, schema: Any, error: Any, size: i
 @ffi.def_extern(error=-1, onerror=_on_error)
 def ngx_webtorch_py_run(handler: int, slot: int, generation: int, rows: int, batch: Any) -> int:
     # in most servers requests choose no versions
-    if _versions.table and (number := batch.sizes[_CHOICE]):
-        _versions.using(number, _run[handler], slot, generation, rows, batch)
+    if model_versions.table and (number := batch.sizes[_CHOICE]):
+        model_versions.using(number, _run[handler], slot, generation, rows, batch)
     else:
         _run[handler](slot, generation, rows, batch)
     return 0
@@ -215,7 +216,7 @@ def ngx_webtorch_py_run_watched(
     handler: int, slot: int, generation: int, rows: int, batch: Any
 ) -> int:
     number = batch.sizes[_CHOICE]
-    _versions.using(number, batch_logs.run, _run[handler], slot, generation, rows, batch)
+    model_versions.using(number, batch_logs.run, _run[handler], slot, generation, rows, batch)
     return 0
 
 

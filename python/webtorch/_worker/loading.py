@@ -11,18 +11,19 @@ from typing import Any
 import torch
 
 import webtorch
-from webtorch import _compiled, _lookup, _state
+from webtorch import _lookup
 from webtorch._device import devices
 from webtorch._generate import GenerateFunction
 from webtorch._handlers import Handler, Kind, TensorFunction
 from webtorch._lookup import HandlerNotFoundError
-from webtorch._model import models
+from webtorch._models import compiled, model_state
+from webtorch._models.model import models
+from webtorch._models.model_versions import VersionError
 from webtorch._native import ffi, lib
 from webtorch._resumable import ResumableFunction
 from webtorch._schema import callables
 from webtorch._schema.schema import SignatureError
 from webtorch._streams import StreamFunction
-from webtorch._versions import VersionError
 from webtorch._worker.exchange import hints
 from webtorch._worker.exchange.schema_writer import read_captures, write_schema, write_values
 from webtorch._worker.models.served_versions import Function, models_of, versions
@@ -122,7 +123,7 @@ def _device_of(handler: Handler, default: str) -> str:
     if handler.kind not in (Kind.INFER, Kind.TRAIN) or not isinstance(handler, TensorFunction):
         return ""
     try:
-        return devices.resolve(handler.device or default, _state.announces)
+        return devices.resolve(handler.device or default, model_state.announces)
     except devices.DeviceError as error:
         raise SignatureError(str(error)) from None
 
@@ -205,7 +206,7 @@ def _load_open(name: str, schema: Any) -> Runner:
 
 def prepare_handlers() -> None:
     """Compile what requests will need, before any is taken."""
-    _compiled.in_background = True
+    compiled.in_background = True
     warm_up(_runners)
 
 

@@ -10,7 +10,7 @@ import sys
 
 import webtorch._core.process
 import webtorch._handlers
-import webtorch._model
+import webtorch._models.model
 import webtorch._worker.process.environment
 import webtorch._worker.process.permissions
 import webtorch._worker.threads.saver  # noqa: F401

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from webtorch._compiled import compiling
 from webtorch._handlers import Kind
-from webtorch._model import models
+from webtorch._models.compiled import compiling
+from webtorch._models.model import models
 from webtorch._schema.missing import Masked
 from webtorch._schema.schema import Schema, TensorSpec
 from webtorch._worker.models.served_versions import models_of

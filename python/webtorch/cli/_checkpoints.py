@@ -230,7 +230,7 @@ def _load(file: Path) -> Mapping[str, Any]:
         CommandError: It has none.
 
     """
-    from webtorch._weights import read_weights
+    from webtorch._models.weights import read_weights
 
     try:
         return dict(read_weights(file))

@@ -30,7 +30,7 @@ from webtorch.cli._target import Target
 
 if TYPE_CHECKING:
     from webtorch._handlers import RequestFunction
-    from webtorch._model import Model
+    from webtorch._models.model import Model
 
 LIMIT = 60.0
 """Seconds that the import of an application may take, as in nginx."""
@@ -140,7 +140,7 @@ def main() -> None:
     import torch._dynamo  # noqa: F401 - made by each optimizer otherwise, in a second
 
     import webtorch._handlers
-    import webtorch._model
+    import webtorch._models.model
     import webtorch._openapi  # noqa: F401
 
     for name in sys.argv[2:]:
@@ -286,7 +286,7 @@ class _Importing:
         import importlib
 
         from webtorch._core import process
-        from webtorch._model import models
+        from webtorch._models.model import models
 
         process.checks = True
         sys.path.insert(0, str(self._root))

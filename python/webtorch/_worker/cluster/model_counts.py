@@ -1,7 +1,7 @@
 """What was counted at this host of a model; it touches cffi."""
 
-from webtorch import _versions
 from webtorch._cluster.trial import Figures
+from webtorch._models import model_versions
 from webtorch._native import ffi, lib
 from webtorch._worker import loading
 
@@ -18,7 +18,7 @@ def count(key: str) -> Figures:
     """
     first, second = ffi.new("uint64_t *"), ffi.new("uint64_t *")
     losses = ffi.new("double *")
-    name, _ = _versions.split(key)
+    name, _ = model_versions.split(key)
     answers = errors = 0
     for handler in loading.users(name):
         lib.ngx_webtorch_metrics_sum_answers(handler.encode(), first, second)

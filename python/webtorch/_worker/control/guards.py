@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from webtorch._core.errors import HTTPError
-from webtorch._model import Model, models
+from webtorch._models.model import Model, models
 
 if TYPE_CHECKING:
     from webtorch.detect import SiteGuard

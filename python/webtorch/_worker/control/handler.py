@@ -9,15 +9,15 @@ from ipaddress import ip_address
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from webtorch import _state, _versions
 from webtorch._cluster.rollout import Order, Rollout
 from webtorch._cluster.store import State
 from webtorch._core.errors import HTTPError
 from webtorch._handlers import TensorFunction, handler
-from webtorch._model import Model, models
+from webtorch._models import model_state, model_versions
+from webtorch._models.model import Model, models
+from webtorch._models.model_versions import DEFAULT, VersionError
 from webtorch._request import Request
 from webtorch._streams import StreamFunction
-from webtorch._versions import DEFAULT, VersionError
 from webtorch._worker import loading
 from webtorch._worker.control import peers
 from webtorch._worker.control.draining import drain, get_drain, undrain
@@ -267,7 +267,7 @@ def index(body: Body) -> Any:
         loaded = {model.version for each in used for model in models.versions(each).values()}
         stored = {
             version
-            for model, version in map(_versions.split, _checkpoints_names())
+            for model, version in map(model_versions.split, _checkpoints_names())
             if model in used and version not in loaded
         }
         ready = [(version, "READY", "") for version in sorted({DEFAULT, *loaded})]
@@ -307,11 +307,13 @@ def _of_function(name: str, body: Body, stored: bool) -> list[tuple[str, str]]:
     if version is not None:
         version = _version(parameters)
         keys = _checkpoints_names() if stored else [*models]
-        found = [(model, version) for model in used if _versions.key_of(model, version) in keys]
+        found = [
+            (model, version) for model in used if model_versions.key_of(model, version) in keys
+        ]
         if not found:
             raise VersionError(f'no model of function "{name}" has a version "{version}"')
         return sorted(found)
-    pairs = map(_versions.split, _checkpoints_names() if stored else [*models])
+    pairs = map(model_versions.split, _checkpoints_names() if stored else [*models])
     found = [
         (model, version)
         for model, version in pairs
@@ -354,7 +356,7 @@ def _order_server(name: str, body: Body, out: bool) -> Any:
 
 
 def _load(name: str, version: str, again: bool) -> None:
-    key = _versions.key_of(name, version)
+    key = model_versions.key_of(name, version)
     if not models.versions(name):
         raise _unknown_model(name)
     _checkpoints()
@@ -445,7 +447,7 @@ def _order(change: Callable[[Ordered], Ordered]) -> None:
 def _version(body: Body) -> str:
     version = body.get("version", DEFAULT)
     try:
-        _versions.check(version)
+        model_versions.check(version)
     except ValueError as error:
         raise HTTPError(422, str(error), code="invalid_argument") from error
     return str(version)
@@ -476,17 +478,18 @@ def _shared(model: Model) -> SharedState:
 
 
 def _checkpoints() -> Checkpoints:
-    if not isinstance(_state.source, Checkpoints):
+    if not isinstance(model_state.source, Checkpoints):
         raise HTTPError(409, "this needs webtorch_checkpoint")
-    return _state.source
+    return model_state.source
 
 
 def _checkpoints_names() -> list[str]:
-    return _state.source.names() if isinstance(_state.source, Checkpoints) else []
+    return model_state.source.names() if isinstance(model_state.source, Checkpoints) else []
 
 
 def _files(model: Model) -> list[Found]:
-    return _state.source.files(model.key) if isinstance(_state.source, Checkpoints) else []
+    source = model_state.source
+    return source.files(model.key) if isinstance(source, Checkpoints) else []
 
 
 def _save_if_finite(shared: SharedState, always: bool = False) -> bool:

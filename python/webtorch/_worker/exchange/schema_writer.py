@@ -10,7 +10,7 @@ import torch
 
 from webtorch._generate import GenerateFunction
 from webtorch._handlers import METHODS, Handler, Kind, TensorFunction, served_methods
-from webtorch._model import models
+from webtorch._models.model import models
 from webtorch._resumable import ResumableFunction
 from webtorch._schema.missing import Gaps
 from webtorch._schema.schema import DTYPES, STRING_TYPES, Schema, TensorSpec

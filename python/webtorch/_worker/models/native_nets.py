@@ -11,7 +11,7 @@ from torch import Tensor
 
 from webtorch._core.process import is_check
 from webtorch._features.field_nets import FieldNet, FieldTables, HasNet
-from webtorch._model import Model
+from webtorch._models.model import Model
 from webtorch._native import ffi, lib
 from webtorch._schema.schema import SignatureError
 

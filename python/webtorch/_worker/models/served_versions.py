@@ -15,10 +15,10 @@ from typing import Any
 
 from torch import Tensor
 
-from webtorch import _state, _versions
-from webtorch._model import Model, models
+from webtorch._models import model_state, model_versions
+from webtorch._models.model import Model, models
+from webtorch._models.model_versions import DEFAULT, VersionError
 from webtorch._native import lib
-from webtorch._versions import DEFAULT, VersionError
 from webtorch._zone.checkpoint import Checkpoints
 from webtorch._zone.shared_state import SharedState
 
@@ -114,7 +114,7 @@ class Versions:
 
     def is_named(self, key: str) -> bool:
         """Return whether a directive names a version without variables."""
-        return "@".join(_versions.split(key)) in self._named
+        return "@".join(model_versions.split(key)) in self._named
 
     def add(self, name: str, version: str) -> Model:
         """Load a version of a model that the code makes, from the zone or from its files.
@@ -134,8 +134,8 @@ class Versions:
 
     def load_stored(self, unloaded: Iterable[str] = ()) -> None:
         """Load the versions that have files, but some; log those that cannot be used."""
-        if isinstance(_state.source, Checkpoints):
-            self._load(set(_state.source.names()).difference(unloaded))
+        if isinstance(model_state.source, Checkpoints):
+            self._load(set(model_state.source.names()).difference(unloaded))
 
     def follow(self, loaded: Iterable[str], unloaded: Iterable[str]) -> None:
         """Load and unload versions, unless they are so already."""
@@ -153,7 +153,7 @@ class Versions:
     def _load(self, keys: Iterable[str]) -> None:
         with self.lock:
             for key in sorted(keys):
-                name, version = _versions.split(key)
+                name, version = model_versions.split(key)
                 if not models.versions(name) or key in models:
                     continue
                 try:
@@ -167,10 +167,10 @@ class Versions:
             wanted = self._wanted(self.functions())
             for spec, chosen in wanted.items():
                 number = self._numbers.get(spec) or next(self._next)
-                _versions.table[number] = chosen
+                model_versions.table[number] = chosen
                 if spec not in self._numbers:
                     if lib.ngx_webtorch_choice_set(spec.encode(), number) != 0:
-                        del _versions.table[number]
+                        del model_versions.table[number]
                         log.error("too many versions of models: %s cannot be chosen", spec[1:])
                         continue
                     self._numbers[spec] = number
@@ -205,7 +205,7 @@ class Versions:
             for due, number in [*self._dropped]:
                 if due < now:
                     self._dropped.remove((due, number))
-                    _versions.table.pop(number, None)
+                    model_versions.table.pop(number, None)
 
 
 def _names() -> list[str]:

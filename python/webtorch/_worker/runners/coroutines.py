@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from webtorch import _versions
 from webtorch._core import pytorch
+from webtorch._models import model_versions
 from webtorch._native import ffi, lib
 from webtorch._worker.runners import slow_coroutines
 from webtorch._worker.runners.coroutine_steps import Steps
@@ -158,9 +158,9 @@ class Loop(threading.Thread):
         self._beat()
 
     def _begin(self, batch: Any) -> None:
-        if _versions.table and (number := batch.sizes[lib.WEBTORCH_CHOICE]):
+        if model_versions.table and (number := batch.sizes[lib.WEBTORCH_CHOICE]):
             # the task copies the context
-            _versions.using(number, self._begin_call, batch)
+            model_versions.using(number, self._begin_call, batch)
         else:
             self._begin_call(batch)
 

@@ -15,8 +15,8 @@ from webtorch._device.interface import Device, DeviceLostError, DeviceMemoryErro
 from webtorch._device.memory import HostBuffer, host_memory
 from webtorch._device.pipeline import Pipeline, new_memory
 from webtorch._handlers import TensorFunction
+from webtorch._models.training import progress
 from webtorch._native import ffi, lib
-from webtorch._training import progress
 from webtorch._worker.exchange.failures import retire
 from webtorch._worker.runners.slots import Slot
 from webtorch._worker.runners.tensor_runner import TensorRunner

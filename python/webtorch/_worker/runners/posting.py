@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from webtorch import _versions
 from webtorch._batches import Batched, BatchTimeoutError, QueueFullError, compute, set_error
 from webtorch._core.errors import HTTPError
 from webtorch._device import devices
 from webtorch._handlers import Kind, TensorFunction
+from webtorch._models import model_versions
 from webtorch._native import ffi, lib
 from webtorch._schema import strings
 from webtorch._worker.exchange.failures import raised
@@ -106,7 +106,7 @@ class Target:
         if self._schema.axes:
             for index, size in enumerate(self._schema.sizes_of(inputs).values()):
                 target.sizes[index] = size
-        target.choice = _versions.selected.get()
+        target.choice = model_versions.selected.get()
         caller = target.caller = next(_callers)
         raised[caller] = []
         posted = lib.ngx_webtorch_rows_post(target)

@@ -16,10 +16,10 @@ from webtorch._core.pytorch import is_shared
 from webtorch._core.reference_counts import OWN_ITEM, OWN_LIST
 from webtorch._handlers import TensorFunction
 from webtorch._isolation import Run, Span
+from webtorch._models.training import progress
 from webtorch._native import ffi, lib
 from webtorch._schema import strings
 from webtorch._schema.missing import Masked
-from webtorch._training import progress
 from webtorch._worker.exchange.failures import Failures
 from webtorch._worker.exchange.schema_writer import PAIR, element_size
 from webtorch._worker.runners.slots import Slot, VariableSlot

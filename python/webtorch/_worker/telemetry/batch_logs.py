@@ -7,9 +7,9 @@ from typing import Any
 from webtorch._core import trace_context
 from webtorch._core.errors import HTTPError
 from webtorch._handlers import Kind
-from webtorch._model import Model
+from webtorch._models.model import Model
+from webtorch._models.model_versions import chosen
 from webtorch._native import ffi, lib
-from webtorch._versions import chosen
 from webtorch._worker.models.served_versions import models_in
 from webtorch._worker.telemetry import spans
 from webtorch._worker.telemetry.batch_traces import Ids

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from webtorch import _state
 from webtorch._cluster.interfaces import Settings as ClusterSettings
 from webtorch._core import process
-from webtorch._model import models
+from webtorch._models import model_state
+from webtorch._models.model import models
 from webtorch._worker.control import handler
 from webtorch._worker.control.follower import Follower
 from webtorch._worker.models.served_versions import versions
@@ -91,12 +91,12 @@ class Process:
         process.checks = settings.check
         process.owns = settings.owner
         threads: list[Any] = []
-        _state.checks = settings.check
-        _state.announces = settings.worker == 0 and not settings.check
+        model_state.checks = settings.check
+        model_state.announces = settings.worker == 0 and not settings.check
         if settings.zone:
-            _state.zone = zone = NginxZone()
+            model_state.zone = zone = NginxZone()
             if settings.checkpoints:
-                _state.source = checkpoints = Checkpoints(settings.checkpoints, settings.keep)
+                model_state.source = checkpoints = Checkpoints(settings.checkpoints, settings.keep)
                 threads.append(Saver(checkpoints, zone, models.shared_states, settings.interval))
                 follower = handler.follower = Follower(
                     Orders(settings.checkpoints),
@@ -110,7 +110,7 @@ class Process:
                 threads += _cluster_threads(settings.cluster, zone, settings.threads)
             if settings.store:
                 if importlib.util.find_spec("botocore") is None:
-                    _state.storage_problem = (
+                    model_state.storage_problem = (
                         f"webtorch_checkpoint {settings.store.url} needs a package that is "
                         "missing: pip install webtorch[s3]"
                     )
@@ -163,21 +163,21 @@ def _uploader(store: Store, cluster: ClusterSettings | None, zone: NginxZone) ->
     host = cluster.id if cluster else ""
     bucket = Bucket(store.url, store.endpoint)
     stored = StoredCheckpoints(bucket, store.keep, store.interval, host)
-    checkpoints = _state.source if isinstance(_state.source, Checkpoints) else None
-    _state.start = Youngest(stored, checkpoints)
+    checkpoints = model_state.source if isinstance(model_state.source, Checkpoints) else None
+    model_state.start = Youngest(stored, checkpoints)
     return Uploader(stored, zone, models.shared_states, store.interval)
 
 
 def _cluster_threads(settings: ClusterSettings, zone: NginxZone, threads: int) -> list[Any]:
     """Return the thread that does rounds with other hosts, if the packages for it are there."""
-    _state.rounds = RoundsKind(momentum=settings.outer.name == "nesterov")
+    model_state.rounds = RoundsKind(momentum=settings.outer.name == "nesterov")
     try:
         # other workers need none of what it imports
         cluster = importlib.import_module("webtorch._worker.cluster.thread")
         model_counts = importlib.import_module("webtorch._worker.cluster.model_counts")
         importlib.import_module("webtorch._cluster.coordinator").library()
     except ImportError as error:
-        _state.rounds_problem = (
+        model_state.rounds_problem = (
             f"webtorch_cluster needs packages that are missing, pip install webtorch[cluster]: "
             f"{error}"
         )

@@ -17,7 +17,7 @@ from torch.jit import ScriptModule
 
 from webtorch._device import calls, devices
 from webtorch._device.interface import Device
-from webtorch._graphs import Graphs
+from webtorch._models.graphs import Graphs
 
 
 class Evaluation(Protocol):

@@ -18,19 +18,19 @@ from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from webtorch import _state, _versions
-from webtorch._compiled import Compiled
 from webtorch._device import devices
-from webtorch._eval_copy import EvalCopy, copy_module
-from webtorch._graphs import check_sizes
-from webtorch._members import EVALUATION, TRAINING, Members
 from webtorch._metrics.counts import Counts
-from webtorch._model_cluster import ModelCluster, describe_cluster
-from webtorch._packages import as_network
-from webtorch._placement import Evaluation, Place, PlacedEvaluation, PlacedTraining
-from webtorch._training import progress, training
-from webtorch._versions import DEFAULT, VersionError, chosen
-from webtorch._weights import Weights, load_weights
+from webtorch._models import model_state, model_versions
+from webtorch._models.cluster import ModelCluster, describe_cluster
+from webtorch._models.compiled import Compiled
+from webtorch._models.eval_copy import EvalCopy, copy_module
+from webtorch._models.graphs import check_sizes
+from webtorch._models.members import EVALUATION, TRAINING, Members
+from webtorch._models.model_versions import DEFAULT, VersionError, chosen
+from webtorch._models.packages import as_network
+from webtorch._models.placement import Evaluation, Place, PlacedEvaluation, PlacedTraining
+from webtorch._models.training import progress, training
+from webtorch._models.weights import Weights, load_weights
 from webtorch._zone.layout import mismatch
 from webtorch._zone.shared_state import SharedState
 
@@ -202,7 +202,7 @@ class Model:
         cluster: bool = True,
         compile: bool = False,
     ) -> None:
-        _versions.check(version)
+        model_versions.check(version)
         if not name or "@" in name:
             raise ValueError(f'a model needs a name of its own, "{name}" is empty or has an "@"')
         if isinstance(optimizer, Optimizer):
@@ -227,7 +227,7 @@ class Model:
         has_files: bool = False,
     ) -> None:
         """Make the model; with `has_files` its weights are those of its files alone."""
-        key = _versions.key_of(name, version)
+        key = model_versions.key_of(name, version)
         if key in models:
             raise ValueError(f'a model needs a name of its own, "{key}" is taken')
         _refuse_tensors(module)
@@ -247,10 +247,10 @@ class Model:
             _copy_weights(module, previous._module)
         self._counts = Counts(key)
         self._evaluation: Evaluation | PlacedEvaluation = self.evaluate(module)
-        self.state = _state.create_state(
+        self.state = model_state.create_state(
             key, module, own, maker.lock, maker.code, identity, has_files, maker.cluster
         )
-        if previous and isinstance(self.state, _state.LocalState):
+        if previous and isinstance(self.state, model_state.LocalState):
             self.state.steps = previous.state.steps
         self.strict = self.state if isinstance(self.state, SharedState) and maker.lock else None
         self._members = Members(module, self._evaluation.module, self.state.shares)
@@ -315,7 +315,7 @@ class Model:
 
         """
         try:
-            _versions.check(version)
+            model_versions.check(version)
         except ValueError as error:
             raise VersionError(str(error)) from None
         made = type(self).__new__(type(self))
@@ -349,7 +349,7 @@ class Model:
     @property
     def key(self) -> str:
         """The name and the version, `xor@2`; without the version if that is the first."""
-        return _versions.key_of(self.name, self.version)
+        return model_versions.key_of(self.name, self.version)
 
     @property
     def module(self) -> nn.Module:
@@ -380,7 +380,7 @@ class Model:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the network with its own arguments; only `@webtorch.train` records gradients."""
-        if _versions.table and (other := chosen(self)) is not self:
+        if model_versions.table and (other := chosen(self)) is not self:
             return other(*args, **kwargs)
         # of a frozen model: training mode would change buffers, as those of batch normalization
         if not torch.is_grad_enabled() or self.state.frozen:
@@ -516,7 +516,7 @@ def _fingerprint(module: nn.Module) -> list[int]:
     may write to the parameters, too.
     """
     found = [parameter._version for parameter in module.parameters()]
-    if _state.checks:
+    if model_state.checks:
         for parameter in module.parameters():
             found.append(zlib.crc32(parameter.detach().reshape(-1).view(torch.uint8).numpy().data))
     return found

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from webtorch._core.optimizer_step import Step
-from webtorch._versions import VersionError
+from webtorch._models.model_versions import VersionError
 from webtorch._zone.interfaces import Contents, Loaded, Source, Zone
 from webtorch._zone.rounds_store import RoundsKind
 from webtorch._zone.shared_state import SharedState, is_sharable

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from webtorch._core import process
-from webtorch._eval_copy import EvalCopy
+from webtorch._models.eval_copy import EvalCopy
 
 log = logging.getLogger("webtorch")
 
