@@ -195,7 +195,7 @@ ngx_http_webtorch_add_loader(ngx_conf_t *cf, ngx_http_webtorch_loc_conf_t *conf)
     ngx_str_t                name;
     ngx_webtorch_handler_t  *loader;
 
-    ngx_str_set(&name, "webtorch._worker.torch_files:load");
+    ngx_str_set(&name, "webtorch._handlers.torch_files:load");
 
     loader = ngx_webtorch_handler_add(cf, &name);
     if (loader == NULL) {
@@ -323,7 +323,7 @@ ngx_http_webtorch_conf_openapi(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return "conflicts with another handler of the location";
     }
 
-    ngx_str_set(&name, "webtorch._openapi:serve");
+    ngx_str_set(&name, "webtorch._openapi.documents:serve");
 
     return ngx_http_webtorch_serve_function(cf, wlcf, &name);
 }

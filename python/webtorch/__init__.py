@@ -21,46 +21,46 @@ if TYPE_CHECKING:
     from typing import Annotated as Strings
 
     from webtorch import metrics
-    from webtorch._batches import BatchTimeoutError, QueueFullError
     from webtorch._core.errors import HTTPError
     from webtorch._core.process import is_check, is_owner, on_exit
-    from webtorch._generate import generate
-    from webtorch._handlers import handler, infer, train
+    from webtorch._handlers.batches import BatchTimeoutError, QueueFullError
+    from webtorch._handlers.functions import handler, infer, train
+    from webtorch._handlers.request import Request
+    from webtorch._handlers.response import Response
     from webtorch._metrics.rewards import reward
     from webtorch._metrics.stages import stage
     from webtorch._models.model import Model
     from webtorch._models.packages import load_package
-    from webtorch._request import Request
-    from webtorch._response import Response
     from webtorch._schema.missing import Masked, Missing
     from webtorch._schema.schema import SignatureError
-    from webtorch._streams import State, stream
+    from webtorch._streams.generations import generate
+    from webtorch._streams.streams import State, stream
 else:
     # Imported at their first use (PEP 562): all of them import torch, which webtorch.client does
     # not need.
     _MODULES = {
-        "BatchTimeoutError": "_batches",
+        "BatchTimeoutError": "_handlers.batches",
         "HTTPError": "_core.errors",
         "Masked": "_schema.missing",
         "Missing": "_schema.missing",
         "Model": "_models.model",
-        "QueueFullError": "_batches",
-        "Request": "_request",
-        "Response": "_response",
+        "QueueFullError": "_handlers.batches",
+        "Request": "_handlers.request",
+        "Response": "_handlers.response",
         "SignatureError": "_schema.schema",
-        "State": "_streams",
+        "State": "_streams.streams",
         "Strings": "_schema.schema",
-        "generate": "_generate",
-        "handler": "_handlers",
-        "infer": "_handlers",
+        "generate": "_streams.generations",
+        "handler": "_handlers.functions",
+        "infer": "_handlers.functions",
         "is_check": "_core.process",
         "is_owner": "_core.process",
         "load_package": "_models.packages",
         "on_exit": "_core.process",
         "reward": "_metrics.rewards",
         "stage": "_metrics.stages",
-        "stream": "_streams",
-        "train": "_handlers",
+        "stream": "_streams.streams",
+        "train": "_handlers.functions",
     }
 
     def __getattr__(name):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gate import GATE_APP, GATE_SERVER, rows_of
-from webtorch._isolation import Span, isolate
+from webtorch._handlers.isolation import Span, isolate
 from wire import connections, settle
 
 APP = (

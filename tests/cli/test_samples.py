@@ -10,8 +10,8 @@ import pydantic
 import pytest
 from msgspec import Meta
 
-from webtorch import _conversion
-from webtorch._openapi import schema_of
+from webtorch._handlers import converters
+from webtorch._openapi.documents import schema_of
 from webtorch.cli._samples import sample, texts
 
 
@@ -41,7 +41,7 @@ class Whole(pydantic.BaseModel):
 def test_samples_fit(kind):
     components: dict[str, Any] = {}
     value = sample(schema_of(kind, components), components)
-    _conversion.of(kind, "x").from_json(json.dumps(value).encode())
+    converters.of(kind, "x").from_json(json.dumps(value).encode())
     json.dumps(value)
 
 

@@ -4,7 +4,7 @@ import ast
 import re
 
 from webtorch import _bridge_build
-from webtorch._handlers import METHODS, Kind
+from webtorch._handlers.functions import METHODS, Kind
 from webtorch._schema.schema import DTYPES
 
 NET = _bridge_build.NET.read_text()

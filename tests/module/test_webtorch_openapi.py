@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from torch import Tensor
 
 import webtorch
-from webtorch import _openapi
+from webtorch._openapi import documents
 from webtorch.cli import _bench, cli
 
 APP = r"""
@@ -243,13 +243,13 @@ def test_document_follows_changed_code(monkeypatch):
         return made
 
     def summary() -> str:
-        document = _openapi.of_locations("= described_again:page /page")
+        document = documents.of_locations("= described_again:page /page")
         return document["paths"]["/page"]["get"]["summary"]
 
     monkeypatch.setitem(sys.modules, "described_again", module("One."))
-    first = _openapi.of_locations("= described_again:page /page")
+    first = documents.of_locations("= described_again:page /page")
     assert summary() == "One."
-    assert _openapi.of_locations("= described_again:page /page") is first
+    assert documents.of_locations("= described_again:page /page") is first
     # while it is imported
     monkeypatch.delitem(sys.modules, "described_again")
     assert summary() == "One."
@@ -258,7 +258,7 @@ def test_document_follows_changed_code(monkeypatch):
 
 
 def test_classes_of_the_same_name_have_schemas_of_their_own():
-    def made(kind: type) -> webtorch._handlers.RequestFunction:
+    def made(kind: type) -> webtorch._handlers.functions.RequestFunction:
         @dataclass
         class Inner:
             value: kind
@@ -278,8 +278,8 @@ def test_classes_of_the_same_name_have_schemas_of_their_own():
         return nodes
 
     handlers = [made(int), made(str), made(int)]
-    document = _openapi.document(
-        _openapi.Operation(f"/{index}", handler) for index, handler in enumerate(handlers)
+    document = documents.document(
+        documents.Operation(f"/{index}", handler) for index, handler in enumerate(handlers)
     )
     schemas = document["components"]["schemas"]
 
@@ -305,14 +305,14 @@ def test_get_of_a_stream_is_a_websocket():
     def double(x: Float32[Tensor, "batch 1"]) -> Float32[Tensor, "batch 1"]:
         return 2 * x
 
-    item = _openapi.document([_openapi.Operation("/double", double)])["paths"]["/double"]
+    item = documents.document([documents.Operation("/double", double)])["paths"]["/double"]
     assert "101" in item["get"]["responses"] and "200" not in item["get"]["responses"]
     assert "200" in item["post"]["responses"] and "requestBody" not in item["get"]
 
 
 def test_regular_expressions_as_paths():
     def path(location: str) -> str | None:
-        found = _openapi.operation("~", location, None)
+        found = documents.operation("~", location, None)
         return found and found.path
 
     assert path(r"^/a/(?<x>[^/]+)/(?P<y>(?:b|c)+)$") == "/a/{x}/{y}"

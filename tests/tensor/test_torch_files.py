@@ -23,8 +23,8 @@ from files import save_torch as save
 from gate import GATE_SERVER, Gate
 from nginx import wait_for
 from webtorch._core.errors import HTTPError
+from webtorch._handlers.torch_files import _check_pickle, _read_archive
 from webtorch._schema.schema import DTYPES
-from webtorch._worker.torch_files import _check_pickle, _read_archive
 from wire import connections, request, settle
 
 TORCH = "application/x-pytorch"

@@ -21,7 +21,7 @@ from torch import Tensor
 
 import webtorch
 from webtorch import HTTPError, Request, Response, SignatureError
-from webtorch._arguments import Sources, bind
+from webtorch._handlers.arguments import Sources, bind
 
 
 class Color(enum.Enum):

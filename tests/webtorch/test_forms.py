@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from webtorch import HTTPError, Request
-from webtorch._forms import _CHARSETS, UploadedFile
+from webtorch._handlers.forms import _CHARSETS, UploadedFile
 
 URLENCODED = "application/x-www-form-urlencoded"
 

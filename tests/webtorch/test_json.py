@@ -22,7 +22,7 @@ import pytest
 import torch
 from PIL import Image
 
-from webtorch import _json
+from webtorch._handlers import json_encoding
 
 
 class Color(enum.Enum):
@@ -111,8 +111,8 @@ class Text(str):
     ],
 )
 def test_json_of_values(value, text):
-    encoded = _json.encode(value)
-    assert _json.encoder_of(type(value))(value) == encoded
+    encoded = json_encoding.encode(value)
+    assert json_encoding.encoder_of(type(value))(value) == encoded
     parsed = json.loads(encoded)
     if text is None:
         assert parsed == [{"name": "a", "size": None, "day": None}, "\udcff", None]
@@ -125,14 +125,14 @@ def test_json_of_values(value, text):
 )
 def test_values_that_are_refused(value):
     with pytest.raises(TypeError):
-        _json.encode(value)
+        json_encoding.encode(value)
 
 
 def test_float32_is_short_and_exact():
     random = np.random.default_rng(1)
     powers = np.float32(10) ** random.integers(-30, 30, 20000).astype(np.float32)
     values = (random.random(20000).astype(np.float32) - np.float32(0.5)) * powers
-    encoded = _json.encode(values)
+    encoded = json_encoding.encode(values)
     assert np.array_equal(np.float32(json.loads(encoded)), values)
     assert len(encoded) < len(json.dumps(values.tolist())) * 0.8
 
@@ -154,4 +154,4 @@ def test_float32_is_short_and_exact():
 )
 def test_what_to_return_instead(value, use):
     with pytest.raises(TypeError, match=f"JSON cannot hold a .*: {use}"):
-        _json.encode({"a": value})
+        json_encoding.encode({"a": value})

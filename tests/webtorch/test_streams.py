@@ -12,10 +12,10 @@ from torch import Tensor
 
 import webtorch
 from webtorch import HTTPError, Missing, State, Strings
-from webtorch._handlers import Span
+from webtorch._handlers.functions import Span
 from webtorch._schema.schema import SignatureError, TensorSpec
-from webtorch._state_tables import TensorTable
-from webtorch._streams import StreamFunction
+from webtorch._streams.state_tables import TensorTable
+from webtorch._streams.streams import StreamFunction
 from webtorch.cli._discovery import _functions
 from webtorch.cli._examples import curl, order
 

@@ -9,7 +9,7 @@
  * A chunk is a job of the handler's runner, so that rows of all streams that
  * are ready are one call.  A stream has one chunk in a call at a time.  Beside
  * its tensors a row has the rows of the stream's states to read from and to
- * write to, see python/webtorch/_streams.py.  With "resume" the states are in
+ * write to, see python/webtorch/_streams/streams.py.  With "resume" the states are in
  * the zone instead, and are themselves inputs and outputs of a chunk.
  */
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from webtorch import _batches
 from webtorch._core.process import is_check
+from webtorch._handlers import batches
 from webtorch._metrics import cells, rewards
 from webtorch._models import model_versions
 from webtorch._native import ffi, lib
@@ -114,7 +114,7 @@ def ngx_webtorch_py_init(settings: Any) -> None:
     )
     _loop = Loop(_coroutines, _posting, settings.threads)
     if not settings.check:
-        _batches.batches = _posting
+        batches.batches = _posting
         cells.source = shared_cells.open_cells
         rewards.report = shared_rewards.report
         # in a forked child nothing computes batches, and no thread unlocks what it leaves locked
@@ -148,7 +148,7 @@ def ngx_webtorch_py_start() -> None:
 
 
 def _forget_workers() -> None:
-    _batches.batches = None
+    batches.batches = None
     rewards.report = None
 
 

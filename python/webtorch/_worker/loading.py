@@ -11,19 +11,19 @@ from typing import Any
 import torch
 
 import webtorch
-from webtorch import _lookup
 from webtorch._device import devices
-from webtorch._generate import GenerateFunction
-from webtorch._handlers import Handler, Kind, TensorFunction
-from webtorch._lookup import HandlerNotFoundError
+from webtorch._handlers import lookup
+from webtorch._handlers.functions import Handler, Kind, TensorFunction
+from webtorch._handlers.lookup import HandlerNotFoundError
 from webtorch._models import compiled, model_state
 from webtorch._models.model import models
 from webtorch._models.model_versions import VersionError
 from webtorch._native import ffi, lib
-from webtorch._resumable import ResumableFunction
 from webtorch._schema import callables
 from webtorch._schema.schema import SignatureError
-from webtorch._streams import StreamFunction
+from webtorch._streams.generations import GenerateFunction
+from webtorch._streams.resumable import ResumableFunction
+from webtorch._streams.streams import StreamFunction
 from webtorch._worker.exchange import hints
 from webtorch._worker.exchange.schema_writer import read_captures, write_schema, write_values
 from webtorch._worker.models.served_versions import Function, models_of, versions
@@ -276,7 +276,7 @@ def _placed(error: SignatureError, handler: Handler) -> SignatureError:
 
 def _find(name: str) -> Handler:
     """Import a handler that a call or a coroutine runs."""
-    handler = _lookup.find(name.removesuffix(LIFE).removesuffix(OPEN))
+    handler = lookup.find(name.removesuffix(LIFE).removesuffix(OPEN))
     if name.endswith(OPEN):
         if not isinstance(handler, GenerateFunction):
             raise HandlerNotFoundError(f'"{name}" is not of a generate function')

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from webtorch._handlers import Kind
+from webtorch._handlers.functions import Kind
 from webtorch._models.compiled import compiling
 from webtorch._models.model import models
 from webtorch._schema.missing import Masked

@@ -29,7 +29,7 @@ from webtorch.cli._samples import sample, texts
 from webtorch.cli._target import Target
 
 if TYPE_CHECKING:
-    from webtorch._handlers import RequestFunction
+    from webtorch._handlers.functions import RequestFunction
     from webtorch._models.model import Model
 
 LIMIT = 60.0
@@ -139,9 +139,9 @@ def main() -> None:
 
     import torch._dynamo  # noqa: F401 - made by each optimizer otherwise, in a second
 
-    import webtorch._handlers
+    import webtorch._handlers.functions
     import webtorch._models.model
-    import webtorch._openapi  # noqa: F401
+    import webtorch._openapi.documents  # noqa: F401
 
     for name in sys.argv[2:]:
         importlib.import_module(name)
@@ -347,8 +347,8 @@ def _functions(module: Any) -> list[Function]:
         SignatureError: One of them cannot be served; a note has its place.
 
     """
-    from webtorch._handlers import RequestFunction
-    from webtorch._lookup import handlers_of
+    from webtorch._handlers.functions import RequestFunction
+    from webtorch._handlers.lookup import handlers_of
 
     found = []
     for name, value in handlers_of(module).items():
@@ -382,7 +382,7 @@ def _functions(module: Any) -> list[Function]:
 
 def _of_requests(name: str, handler: "RequestFunction", summary: str) -> Function:
     """Describe a handler of requests, with examples of what it needs."""
-    from webtorch._openapi import Operation, document
+    from webtorch._openapi.documents import Operation, document
 
     described = document([Operation(f"/{name}", handler)])
     components = described["components"]["schemas"]

@@ -42,16 +42,16 @@ def openapi(
 
 
 def _document(target: Target, title: str, version: str, server: str) -> object:
-    from webtorch import _openapi
     from webtorch._core import process
-    from webtorch._lookup import handlers_of
+    from webtorch._handlers.lookup import handlers_of
+    from webtorch._openapi import documents
 
     sys.path.insert(0, str(target.root))
     try:
         with process.checking():
             handlers = handlers_of(importlib.import_module(target.module))
-            found = [_openapi.Operation(f"/{name}", handler) for name, handler in handlers.items()]
-            return _openapi.document(found, title, version, server)
+            found = [documents.Operation(f"/{name}", handler) for name, handler in handlers.items()]
+            return documents.document(found, title, version, server)
     except Exception as error:
         Terminal().trace(explain(error, target.root))
         raise CommandError("the application cannot be described.") from None

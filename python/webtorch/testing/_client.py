@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from webtorch._core.headers import Headers, pairs
-from webtorch._handlers import Handler, RequestFunction, TensorFunction
-from webtorch._lookup import handlers_of
-from webtorch._streams import StreamFunction
+from webtorch._handlers.functions import Handler, RequestFunction, TensorFunction
+from webtorch._handlers.lookup import handlers_of
+from webtorch._streams.streams import StreamFunction
 from webtorch.cli._target import Target
 from webtorch.testing import _served
 from webtorch.testing._messages import File, Message, Response

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 
 from webtorch._device import devices
-from webtorch._generate import GenerateFunction
-from webtorch._handlers import Handler, RequestFunction, TensorFunction, served_methods
-from webtorch._streams import StreamFunction
+from webtorch._handlers.functions import Handler, RequestFunction, TensorFunction, served_methods
+from webtorch._streams.generations import GenerateFunction
+from webtorch._streams.streams import StreamFunction
 from webtorch.testing._messages import Message, Response
 from webtorch.testing._native import Answer, ffi, lib  # before what follows
 

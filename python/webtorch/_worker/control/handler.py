@@ -12,12 +12,12 @@ from urllib.parse import unquote, urlsplit
 from webtorch._cluster.rollout import Order, Rollout
 from webtorch._cluster.store import State
 from webtorch._core.errors import HTTPError
-from webtorch._handlers import TensorFunction, handler
+from webtorch._handlers.functions import TensorFunction, handler
+from webtorch._handlers.request import Request
 from webtorch._models import model_state, model_versions
 from webtorch._models.model import Model, models
 from webtorch._models.model_versions import DEFAULT, VersionError
-from webtorch._request import Request
-from webtorch._streams import StreamFunction
+from webtorch._streams.streams import StreamFunction
 from webtorch._worker import loading
 from webtorch._worker.control import peers
 from webtorch._worker.control.draining import drain, get_drain, undrain

@@ -4,11 +4,11 @@ import math
 import time
 from typing import Any
 
-from webtorch import _json
 from webtorch._core.errors import HTTPError
 from webtorch._core.headers import check_headers
 from webtorch._device import devices
 from webtorch._device.interface import Device
+from webtorch._handlers import json_encoding
 from webtorch._native import ffi, lib
 from webtorch._worker.exchange import hints
 from webtorch._worker.exchange.replies import point, set_headers
@@ -110,7 +110,7 @@ def _send(job: Any, error: HTTPError) -> None:
     point(failure.message, error.message.encode(errors="replace"), keep)
     point(failure.code, (error.code or "").encode(), keep)
     if not isinstance(error.detail, str):
-        point(failure.detail, _json.encode(error.detail), keep)
+        point(failure.detail, json_encoding.encode(error.detail), keep)
     set_headers(failure, check_headers(error.headers)[0], keep)
     lib.ngx_webtorch_fail(job, error.status, failure)
 

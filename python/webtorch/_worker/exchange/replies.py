@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from webtorch import _json
 from webtorch._core.plain_tensors import is_plain, plain
+from webtorch._handlers import json_encoding
+from webtorch._handlers.response import BINARY, JSON, TEXT, Response, encode
 from webtorch._native import ffi, lib
-from webtorch._response import BINARY, JSON, TEXT, Response, encode
 from webtorch._worker.exchange.schema_writer import is_sent, write_spec
 
 REDIRECT = "x-accel-redirect"
@@ -52,7 +52,7 @@ def _find_encoder(kind: Any) -> _Encoder:
     elif issubclass(kind, _BY_RESPONSE):
         found = (None, b"")
     else:
-        found = (_json.encoder_of(kind), _JSON)
+        found = (json_encoding.encoder_of(kind), _JSON)
     _encoders[kind] = found
     return found
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from webtorch import _forms
 from webtorch._core.errors import HTTPError
 from webtorch._core.headers import RequestHeaders
-from webtorch._forms import Part
+from webtorch._handlers import forms
+from webtorch._handlers.forms import Part
+from webtorch._handlers.request import Request
 from webtorch._native import ffi, lib
-from webtorch._request import Request
 
 # webtorch_request_t without the addresses: bytes of the body, of the method, the path and the
 # arguments, numbers of headers and variables
@@ -177,7 +177,7 @@ def _read_parts(content_type: str, body: memoryview) -> list[Part]:
         parts += [_part(form, batch[index], body) for index in range(count)]
         if count < _PARTS:
             break
-    form.charset.len = min(form.charset.len, _forms.MAX_CHARSET)
+    form.charset.len = min(form.charset.len, forms.MAX_CHARSET)
     charset = _span(form.charset, body).decode("ascii", errors="replace")
     return [Part(*part, charset) for part in parts]
 
@@ -212,4 +212,4 @@ def _error(form: Any) -> HTTPError:
     return HTTPError(form.status, message, code=ffi.string(form.code).decode())
 
 
-_forms.reader = _read_parts
+forms.reader = _read_parts

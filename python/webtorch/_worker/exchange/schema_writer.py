@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 
-from webtorch._generate import GenerateFunction
-from webtorch._handlers import METHODS, Handler, Kind, TensorFunction, served_methods
+from webtorch._handlers.functions import METHODS, Handler, Kind, TensorFunction, served_methods
 from webtorch._models.model import models
-from webtorch._resumable import ResumableFunction
 from webtorch._schema.missing import Gaps
 from webtorch._schema.schema import DTYPES, STRING_TYPES, Schema, TensorSpec
-from webtorch._streams import StreamFunction
+from webtorch._streams.generations import GenerateFunction
+from webtorch._streams.resumable import ResumableFunction
+from webtorch._streams.streams import StreamFunction
 
 PAIR = 2
 """int64 numbers of a string in C's rows: offset and length."""

@@ -14,7 +14,7 @@ from webtorch._device import devices
 from webtorch._device.interface import Device, DeviceLostError, DeviceMemoryError
 from webtorch._device.memory import HostBuffer, host_memory
 from webtorch._device.pipeline import Pipeline, new_memory
-from webtorch._handlers import TensorFunction
+from webtorch._handlers.functions import TensorFunction
 from webtorch._models.training import progress
 from webtorch._native import ffi, lib
 from webtorch._worker.exchange.failures import retire

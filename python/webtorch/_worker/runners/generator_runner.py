@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from webtorch._core import pytorch
-from webtorch._handlers import RequestFunction
-from webtorch._items import ItemWriter
+from webtorch._handlers.functions import RequestFunction
+from webtorch._handlers.items import ItemWriter
+from webtorch._handlers.response import Response, encode
 from webtorch._native import ffi, lib
-from webtorch._response import Response, encode
 from webtorch._worker.exchange.replies import REDIRECT, point, set_headers
 from webtorch._worker.exchange.requests import take_request
 from webtorch._worker.runners.coroutine_steps import Steps

@@ -13,10 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from webtorch._batches import Batched, BatchTimeoutError, QueueFullError, compute, set_error
 from webtorch._core.errors import HTTPError
 from webtorch._device import devices
-from webtorch._handlers import Kind, TensorFunction
+from webtorch._handlers.batches import (
+    Batched,
+    BatchTimeoutError,
+    QueueFullError,
+    compute,
+    set_error,
+)
+from webtorch._handlers.functions import Kind, TensorFunction
 from webtorch._models import model_versions
 from webtorch._native import ffi, lib
 from webtorch._schema import strings

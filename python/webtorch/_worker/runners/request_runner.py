@@ -5,7 +5,7 @@ import contextvars
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from webtorch._handlers import RequestFunction
+from webtorch._handlers.functions import RequestFunction
 from webtorch._native import ffi, lib
 from webtorch._worker.exchange.failures import Failures
 from webtorch._worker.exchange.replies import send_result

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from webtorch._handlers import Handler
+from webtorch._handlers.functions import Handler
 from webtorch.balancer import FEATURES, Correction, Policy, PolicyError, Servers
 
 

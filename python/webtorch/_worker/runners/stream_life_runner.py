@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from webtorch._native import ffi
-from webtorch._resumable import ResumableFunction
-from webtorch._streams import StreamFunction
+from webtorch._streams.resumable import ResumableFunction
+from webtorch._streams.streams import StreamFunction
 from webtorch._worker.exchange.failures import Failures
 from webtorch._worker.exchange.replies import send_result
 from webtorch._worker.exchange.requests import Names, take_request

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from webtorch._core.pytorch import is_shared
 from webtorch._core.reference_counts import OWN_ITEM, OWN_LIST
-from webtorch._handlers import TensorFunction
-from webtorch._isolation import Run, Span
+from webtorch._handlers.functions import TensorFunction
+from webtorch._handlers.isolation import Run, Span
 from webtorch._models.training import progress
 from webtorch._native import ffi, lib
 from webtorch._schema import strings

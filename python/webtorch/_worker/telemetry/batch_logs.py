@@ -6,7 +6,7 @@ from typing import Any
 
 from webtorch._core import trace_context
 from webtorch._core.errors import HTTPError
-from webtorch._handlers import Kind
+from webtorch._handlers.functions import Kind
 from webtorch._models.model import Model
 from webtorch._models.model_versions import chosen
 from webtorch._native import ffi, lib

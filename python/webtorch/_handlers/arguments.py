@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from webtorch import _conversion
-from webtorch._conversion import Conversion, Problem
 from webtorch._core.errors import HTTPError
-from webtorch._forms import Form, is_form
-from webtorch._request import Request, invalid_json, without_mark
-from webtorch._returns import restriction
+from webtorch._handlers import converters
+from webtorch._handlers.converters import Conversion, Problem
+from webtorch._handlers.forms import Form, is_form
+from webtorch._handlers.request import Request, invalid_json, without_mark
+from webtorch._handlers.returns import restriction
 from webtorch._schema import callables
 from webtorch._schema.schema import SignatureError
 
@@ -240,7 +240,7 @@ class _Hints:
 
         """
         annotation = self.returned
-        if annotation is not None and (name := _conversion.unanswerable(annotation)):
+        if annotation is not None and (name := converters.unanswerable(annotation)):
             raise SignatureError(
                 f"it returns {name}, which cannot be answered: return a dataclass, a pydantic "
                 "model, a dict, a tensor, bytes, a str or a webtorch.Response"
@@ -349,11 +349,11 @@ def _text_argument(parameter: inspect.Parameter, hints: _Hints, place: str, key:
     annotation = hints.get(parameter)
     if annotation is parameter.empty:
         annotation = str
-    conversion = _conversion.of(annotation, parameter.name)
-    if conversion.kind != _conversion.SCALAR:
+    conversion = converters.of(annotation, parameter.name)
+    if conversion.kind != converters.SCALAR:
         raise SignatureError(
             f'its parameter "{parameter.name}" is filled with one text, the {place} of its name, '
-            f"which cannot be {_conversion.describe(annotation)}"
+            f"which cannot be {converters.describe(annotation)}"
         )
     return _Argument(parameter.name, place, key, conversion, _has_default(parameter))
 
@@ -367,8 +367,8 @@ def _add_sent(plan: _Plan, parameter: inspect.Parameter, hints: _Hints, sources:
             f'nothing fills its parameter "{name}": the location has no named capture '
             f"(?<{name}>...), and an argument of the query or the body needs an annotation"
         )
-    conversion = _conversion.of(annotation, name)
-    if conversion.kind != _conversion.BODY:
+    conversion = converters.of(annotation, name)
+    if conversion.kind != converters.BODY:
         argument = _Argument(name, "query argument", name, conversion, _has_default(parameter))
         plan.query.append(argument)
         return
@@ -454,7 +454,7 @@ def _fill_query(
         found = query.get(argument.key)
         if found is None:
             _miss(problems, argument)
-        elif argument.conversion.kind == _conversion.SEVERAL:
+        elif argument.conversion.kind == converters.SEVERAL:
             _convert(values, problems, argument, found)
         else:
             _convert(values, problems, argument, found[-1])
@@ -478,7 +478,7 @@ def _fill_body(
     if len(arguments) == 1:
         _convert_json(values, problems, arguments[0], body, "")
         return
-    members = _conversion.members(body)
+    members = converters.members(body)
     if isinstance(members, Problem):
         problems.append(members)
         return
@@ -510,7 +510,7 @@ def _convert_json(
     try:
         values[argument.name] = argument.conversion.from_json(text)
     except (ValueError, RecursionError) as error:
-        if reason := _conversion.malformed(error):
+        if reason := converters.malformed(error):
             raise invalid_json(reason) from None
         problems += argument.conversion.explain(error, argument.place, "", prefix)
 

@@ -11,16 +11,16 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 
-from webtorch import _batches
-from webtorch._arguments import Sources, bind
 from webtorch._core import pytorch
 from webtorch._core.headers import check_headers
 from webtorch._core.plain_tensors import dense, is_dense, is_plain, plain
 from webtorch._device import calls, devices
 from webtorch._device.pipeline import new_memory, pipeline_of
-from webtorch._isolation import Run, Span, isolate
+from webtorch._handlers import batches
+from webtorch._handlers.arguments import Sources, bind
+from webtorch._handlers.isolation import Run, Span, isolate
+from webtorch._handlers.request import Request
 from webtorch._models.training import training
-from webtorch._request import Request
 from webtorch._schema import callables, strings
 from webtorch._schema.schema import Schema, SignatureError, TensorSpec, fits
 
@@ -107,7 +107,7 @@ class TensorFunction:
             Exception: The function raised it for these rows.
 
         """
-        return _batches.call(self, args, kwargs)
+        return batches.call(self, args, kwargs)
 
     def result(self, outputs: Sequence[Any]) -> Any:
         """Return outputs as the function does: one, a tuple, or a NamedTuple."""

@@ -3,7 +3,7 @@
 import importlib
 from types import ModuleType
 
-from webtorch._handlers import Handler
+from webtorch._handlers.functions import Handler
 
 
 def handlers_of(module: ModuleType) -> dict[str, Handler]:

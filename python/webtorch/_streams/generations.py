@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Bool, Float32
 from torch import Tensor
 
-from webtorch._handlers import Handler, InferFunction
+from webtorch._handlers.functions import Handler, InferFunction
 from webtorch._schema.schema import Schema, SignatureError, TensorSpec
-from webtorch._streams import Signature, StreamFunction, _hints, _state_of, check_first
+from webtorch._streams.streams import Signature, StreamFunction, _hints, _state_of, check_first
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ import msgspec
 from webtorch._core.errors import HTTPError
 from webtorch._core.headers import Headers, RequestHeaders
 from webtorch._core.trace_context import Trace, parse
-from webtorch._forms import Files, Form, read_form
+from webtorch._handlers.forms import Files, Form, read_form
 
 _decode_json = msgspec.json.Decoder().decode
 

@@ -4,8 +4,8 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
-from webtorch import _conversion
-from webtorch._response import Response, has_status
+from webtorch._handlers import converters
+from webtorch._handlers.response import Response, has_status
 
 
 def restriction(annotation: Any) -> Callable[[Any], Any] | None:
@@ -26,7 +26,7 @@ def restriction(annotation: Any) -> Callable[[Any], Any] | None:
     items = typing.get_args(annotation)
     if typing.get_origin(annotation) is tuple and len(items) > 1 and items[1] is int:
         annotation = items[0]
-    if not _conversion.needs_pydantic(annotation):
+    if not converters.needs_pydantic(annotation):
         return None
     import pydantic
 

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from webtorch import _json
 from webtorch._core.headers import Headers, check_headers, pairs
+from webtorch._handlers import json_encoding
 
 BINARY = "application/octet-stream"
 TEXT = "text/plain; charset=utf-8"
@@ -204,7 +204,7 @@ class Response:
             return bytes(body), self.content_type or BINARY
         if isinstance(body, str):
             return encode(body), self.content_type or TEXT
-        return _json.encode(body), self.content_type or JSON
+        return json_encoding.encode(body), self.content_type or JSON
 
 
 def encode(text: str) -> bytes:

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from webtorch import _json
 from webtorch._core.headers import media_type
-from webtorch._response import BINARY, TEXT, encode
+from webtorch._handlers import json_encoding
+from webtorch._handlers.response import BINARY, TEXT, encode
 
 LINES = "application/x-ndjson"
 EVENTS = "text/event-stream"
@@ -64,7 +64,7 @@ class ItemWriter:
             return encode(item)
         if isinstance(item, _BYTES):
             return bytes(item)
-        line = _json.encode(item)
+        line = json_encoding.encode(item)
         if not self._is_events:
             return line + b"\n"
         number, self._count = self._count, self._count + 1

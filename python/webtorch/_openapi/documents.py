@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 import webtorch
-from webtorch import _lookup
-from webtorch._arguments import Arguments, arguments
-from webtorch._generate import GenerateFunction
-from webtorch._handlers import Handler, RequestFunction, TensorFunction
-from webtorch._response import Response
+from webtorch._handlers import lookup
+from webtorch._handlers.arguments import Arguments, arguments
+from webtorch._handlers.functions import Handler, RequestFunction, TensorFunction
+from webtorch._handlers.response import Response
 from webtorch._schema.schema import TensorSpec
-from webtorch._streams import StreamFunction
+from webtorch._streams.generations import GenerateFunction
+from webtorch._streams.streams import StreamFunction
 
 REF = "#/components/schemas/{name}"
 _PYDANTIC_REF = REF.replace("{name}", "{model}")
@@ -526,7 +526,7 @@ def of_locations(locations: str) -> Mapping[str, Any]:
         served = [_imported(name) for _, name, _ in lines]
         if None in served or served == known.handlers:
             return known.document
-    handlers = [_lookup.find(name) for _, name, _ in lines]
+    handlers = [lookup.find(name) for _, name, _ in lines]
     found = (
         operation(modifier.replace("-", ""), location, handler)
         for (modifier, _, location), handler in zip(lines, handlers, strict=True)

@@ -15,9 +15,9 @@ import msgspec.inspect
 import numpy as np
 from torch import Tensor
 
-from webtorch._defaults import completion
-from webtorch._request import invalid_json
-from webtorch._response import Response
+from webtorch._handlers.defaults import completion
+from webtorch._handlers.request import invalid_json
+from webtorch._handlers.response import Response
 from webtorch._schema.schema import SignatureError
 
 SCALAR = "scalar"

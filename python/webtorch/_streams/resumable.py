@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from webtorch._handlers import Handler, Kind, TensorFunction
-from webtorch._request import Request
+from webtorch._handlers.functions import Handler, Kind, TensorFunction
+from webtorch._handlers.request import Request
 from webtorch._schema.schema import MAX_TENSORS, Schema, SignatureError, TensorSpec
-from webtorch._streams import Signature, StreamFunction, copied
+from webtorch._streams.streams import Signature, StreamFunction, copied
 
 ALIGN = 64
 """The offset of a state in C's memory is a multiple of it, in bytes."""

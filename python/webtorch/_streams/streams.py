@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import torch
 from torch import Tensor
 
-from webtorch._handlers import Handler, InferFunction, Kind, TensorFunction
-from webtorch._request import Request
+from webtorch._handlers.functions import Handler, InferFunction, Kind, TensorFunction
+from webtorch._handlers.request import Request
 from webtorch._schema import callables, missing
 from webtorch._schema.missing import NO_GAPS, Masked
 from webtorch._schema.schema import (
@@ -26,7 +26,7 @@ from webtorch._schema.schema import (
     StateMark,
     TensorSpec,
 )
-from webtorch._state_tables import ObjectTable, Table, TensorTable
+from webtorch._streams.state_tables import ObjectTable, Table, TensorTable
 
 T = TypeVar("T")
 
