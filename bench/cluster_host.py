@@ -32,10 +32,12 @@ import torch
 from cluster_threads import Adding, Memory
 from webtorch._cluster.coordinator import Coordinator
 from webtorch._cluster.group import GlooGroup, connect
+from webtorch._cluster.guest_rounds import Visits
 from webtorch._cluster.guests import Guests
 from webtorch._cluster.interfaces import ClusterError, Rolling, Settings, UnreachableError, View
 from webtorch._cluster.membership import Lighthouse
 from webtorch._cluster.reception import Reception
+from webtorch._cluster.rollout_judge import Figures
 from webtorch._cluster.rounds import Round, Rounds
 from webtorch._cluster.seal import Ring
 from webtorch._cluster.speeds import (
@@ -46,8 +48,6 @@ from webtorch._cluster.speeds import (
     size_of_round,
     without_slow,
 )
-from webtorch._cluster.trial import Figures
-from webtorch._cluster.visits import Visits
 
 
 class Counted(Memory):

@@ -11,13 +11,13 @@ import torch
 
 from cluster_guests import GuestHost, MemberHost, layout_of, made_site, make_own, offered, start
 from cluster_threads import Crash, Memory, run, run_until_settled
-from webtorch._cluster.calls import CallError
+from webtorch._cluster.guest_rounds import Visits
 from webtorch._cluster.guests import MAX_GUESTS, Contribution, Guests, chosen, combined
 from webtorch._cluster.interfaces import ClusterError, Member, Outer
 from webtorch._cluster.lineage import first
 from webtorch._cluster.rollout import Rollout
 from webtorch._cluster.rounds import Round
-from webtorch._cluster.visits import Visits
+from webtorch._cluster.sealed_calls import CallError
 from webtorch._worker.cluster.guest import Guest
 
 
@@ -301,7 +301,7 @@ def test_guest_learns_new_addresses_of_members(site, monkeypatch):
     visits._know([[each.id, each.address, each.port] for each in [*moved, own]])
     assert visits._members is before
     # each time another address of the coordinator's name
-    monkeypatch.setattr("webtorch._cluster.visits.resolve", lambda *_: ["::1", "::2"])
+    monkeypatch.setattr("webtorch._cluster.guest_rounds.resolve", lambda *_: ["::1", "::2"])
     found = []
     for _ in range(2):
         visits._place = len(moved) + (len(moved) + 1) * len(found)

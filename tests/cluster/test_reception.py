@@ -11,11 +11,11 @@ import pytest
 
 from cluster_guests import layout_of, made_site, offered, start
 from nginx import wait_for
-from webtorch._cluster.calls import CallError, connect
 from webtorch._cluster.guests import Guests
 from webtorch._cluster.interfaces import GUEST_PORT, ClusterError, OutsiderError
 from webtorch._cluster.reception import MAX_CALLS, Reception
 from webtorch._cluster.seal import Ring
+from webtorch._cluster.sealed_calls import CallError, connect
 from webtorch._cluster.teams import rules_of_guests
 
 

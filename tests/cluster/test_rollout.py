@@ -10,10 +10,10 @@ import torch
 
 from cluster_threads import Adding, Host, Memory, run, run_until_settled
 from webtorch._cluster import rollout
-from webtorch._cluster.alone import Alone
 from webtorch._cluster.interfaces import ClusterError, Rolling
 from webtorch._cluster.rollout import GOOD, Decision, Holding, Rollout, begin, decide, merge, order
-from webtorch._cluster.trial import Figures, Trial, Watch, judge
+from webtorch._cluster.rollout_judge import Figures, Trial, Watch, judge
+from webtorch._cluster.single_host import Alone
 
 OLD, NEW, NEWER = (1, "web-0/a/1"), (2, "web-1/b/1"), (3, "web-2/c/1")
 RECORD = Rollout(*NEW, hosts=1, pause=30.0, size=4)

@@ -10,10 +10,10 @@ import torch
 
 import cluster_threads
 from cluster_threads import Adding, Crash, Host, Memory, chance, run, run_until_settled
-from webtorch._cluster import moves
-from webtorch._cluster.alone import Alone
+from webtorch._cluster import state_transfer
 from webtorch._cluster.interfaces import GroupError, Outer
 from webtorch._cluster.rounds import Rounds
+from webtorch._cluster.single_host import Alone
 
 
 def model(value: float = 0.0, steps: int = 0, **others: bool) -> Memory:
@@ -120,7 +120,7 @@ def test_rounds_host_joins():
 
 def test_rounds_large_states_let_others_know_that_they_go_on(monkeypatch):
     """A host that has no part in it waits for an exchange for the timeout at most."""
-    monkeypatch.setattr(moves, "PIECE", 64)
+    monkeypatch.setattr(state_transfer, "PIECE", 64)
     groups = []
     connect = cluster_threads.ThreadGroup
 
@@ -153,7 +153,7 @@ def test_rounds_large_states_let_others_know_that_they_go_on(monkeypatch):
 
 def test_rounds_state_that_was_cut_goes_on(monkeypatch):
     """From any host that has it, and also if another worker continues."""
-    monkeypatch.setattr(moves, "PIECE", 64)
+    monkeypatch.setattr(state_transfer, "PIECE", 64)
     sent: list[tuple[str, int]] = []
     send = cluster_threads.ThreadGroup.send_state
 

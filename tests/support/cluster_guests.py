@@ -12,12 +12,12 @@ import torch
 
 from cluster_threads import Adding, Crash, Host, Memory, run_until_settled, settings
 from nginx import free_port, release_port
+from webtorch._cluster.guest_rounds import Visits
 from webtorch._cluster.guests import Guests
 from webtorch._cluster.interfaces import Member, Settings
 from webtorch._cluster.reception import Reception
 from webtorch._cluster.rounds import Round
 from webtorch._cluster.seal import Ring
-from webtorch._cluster.visits import Visits
 
 SECRET = b"this is a secret of 32 bytes....."
 

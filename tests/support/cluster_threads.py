@@ -17,9 +17,9 @@ from webtorch._cluster.digests import digest
 from webtorch._cluster.interfaces import GroupError, Outer, Rolling, Settings, View
 from webtorch._cluster.lineage import first
 from webtorch._cluster.rollout import Order
+from webtorch._cluster.rollout_judge import Figures
 from webtorch._cluster.rounds import Round, Rounds
 from webtorch._cluster.store import SNAPSHOT, State
-from webtorch._cluster.trial import Figures
 
 
 class Crash(BaseException):

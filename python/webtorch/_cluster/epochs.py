@@ -11,9 +11,9 @@ from webtorch._cluster.digests import digest
 from webtorch._cluster.interfaces import Group, Settings
 from webtorch._cluster.lineage import Anchor, Standing, id_of
 from webtorch._cluster.rollout import Decision, Holding, Rollout, begin, decide, merge, order, read
+from webtorch._cluster.rollout_judge import Watch
 from webtorch._cluster.store import State, Store
 from webtorch._cluster.teams import Status, Team
-from webtorch._cluster.trial import Watch
 
 log = logging.getLogger("webtorch")
 

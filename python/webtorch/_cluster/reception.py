@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from webtorch._cluster import flat, formats
-from webtorch._cluster.calls import Call, CallError, accept
 from webtorch._cluster.digests import view_of
 from webtorch._cluster.guests import Contribution, Guests
 from webtorch._cluster.interfaces import GUEST_PORT, ClusterError, Member, OutsiderError, Settings
 from webtorch._cluster.lineage import MAX_STEPS
 from webtorch._cluster.seal import Ring
+from webtorch._cluster.sealed_calls import Call, CallError, accept
 from webtorch._cluster.speeds import answer_probe
 from webtorch._cluster.store import State, Store
 from webtorch._cluster.teams import rules_of_guests

@@ -24,7 +24,7 @@ from webtorch._cluster.epochs import Epochs, publish, standing_of
 from webtorch._cluster.guests import Contribution, Guests, combined
 from webtorch._cluster.interfaces import ClusterError, Group, GroupError, Settings
 from webtorch._cluster.lineage import Anchor, Merge, Plan, id_of, resolve
-from webtorch._cluster.moves import Move, move
+from webtorch._cluster.state_transfer import Move, move
 from webtorch._cluster.store import SNAPSHOT, Applying, Pending, Reference, State, Store
 from webtorch._cluster.teams import (
     Status,

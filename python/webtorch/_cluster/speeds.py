@@ -13,9 +13,9 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from webtorch._cluster import flat, formats
-from webtorch._cluster.calls import Call, CallError, connect
 from webtorch._cluster.interfaces import ClusterError, Compression, Member, Settings, View
 from webtorch._cluster.seal import Ring
+from webtorch._cluster.sealed_calls import Call, CallError, connect
 from webtorch._cluster.store import Store
 
 log = logging.getLogger("webtorch")

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from webtorch._cluster.lineage import Anchor
 from webtorch._cluster.rollout import Order, Rollout
-from webtorch._cluster.trial import Figures, Trial
+from webtorch._cluster.rollout_judge import Figures, Trial
 
 SNAPSHOT = 2
 """The region of a contribution, the difference of weights to the anchor; 0 and 1 are anchors."""

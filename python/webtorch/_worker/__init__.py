@@ -2,7 +2,6 @@
 
 It may import all of the package; nothing else of the package imports it, but for `testing`. C
 imports `bridge` in the workers, which has all functions that C calls, and `preload` in the master.
-`loading` loads the handlers, and `warm_up` calls those that compile. The folders are, each using
-those before it: `telemetry`, `process`, `exchange`, `models`, `runners`, `control`, `cluster` and
-`threads`.
+The folders are, each using those before it: `telemetry`, `process`, `exchange`, `models`,
+`runners`, `loading`, `control`, `cluster` and `threads`.
 """

@@ -18,8 +18,8 @@ from webtorch._cluster import flat
 from webtorch._cluster.digests import digest
 from webtorch._cluster.lineage import first
 from webtorch._cluster.rollout import Order
+from webtorch._cluster.rollout_judge import Figures
 from webtorch._cluster.store import SNAPSHOT, State
-from webtorch._cluster.trial import Figures
 from webtorch._zone.blocks import Blocks
 from webtorch._zone.interfaces import Counters, all_steps
 from webtorch._zone.layout import Entry, Layout

@@ -6,9 +6,9 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from webtorch._cluster.guest_rounds import LOST, TRY_AGAIN, Visits
 from webtorch._cluster.interfaces import ClusterError, Member, Settings
 from webtorch._cluster.seal import Ring
-from webtorch._cluster.visits import LOST, TRY_AGAIN, Visits
 from webtorch._worker.cluster.metrics import Metrics
 from webtorch._zone.rounds_store import RoundsStore
 

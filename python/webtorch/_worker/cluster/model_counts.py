@@ -1,6 +1,6 @@
 """What was counted at this host of a model; it touches cffi."""
 
-from webtorch._cluster.trial import Figures
+from webtorch._cluster.rollout_judge import Figures
 from webtorch._models import model_versions
 from webtorch._native import ffi, lib
 from webtorch._worker import loading

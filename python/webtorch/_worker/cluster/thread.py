@@ -10,7 +10,6 @@ from typing import Protocol
 
 import torch
 
-from webtorch._cluster.alone import Alone
 from webtorch._cluster.coordinator import Coordinator, is_loopback, resolve
 from webtorch._cluster.group import connect
 from webtorch._cluster.guests import Guests
@@ -27,8 +26,10 @@ from webtorch._cluster.interfaces import (
 from webtorch._cluster.membership import Lighthouse
 from webtorch._cluster.probes import Probes
 from webtorch._cluster.reception import Reception
+from webtorch._cluster.rollout_judge import Figures
 from webtorch._cluster.rounds import Round, Rounds
 from webtorch._cluster.seal import Ring
+from webtorch._cluster.single_host import Alone
 from webtorch._cluster.speeds import (
     CONNECT,
     SlowLinksError,
@@ -39,7 +40,6 @@ from webtorch._cluster.speeds import (
 )
 from webtorch._cluster.store import State
 from webtorch._cluster.teams import CutOffError, DisagreementError, agreed, connected, rules_of
-from webtorch._cluster.trial import Figures
 from webtorch._core.process import began, instance
 from webtorch._worker.cluster import own_address
 from webtorch._worker.cluster.guest import Guest, Pinned, note_joined

@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 
 from webtorch._cluster import flat, formats
-from webtorch._cluster.calls import Call, CallError, connect
 from webtorch._cluster.coordinator import resolve
 from webtorch._cluster.digests import digest, view_of
 from webtorch._cluster.interfaces import ClusterError, Member, Settings
 from webtorch._cluster.lineage import Anchor
 from webtorch._cluster.rounds import Round, Rounds, follow_orders, note_orders
 from webtorch._cluster.seal import Ring
+from webtorch._cluster.sealed_calls import Call, CallError, connect
 from webtorch._cluster.speeds import Speeds, is_fast, limit, size_of_round
 from webtorch._cluster.store import SNAPSHOT, Store
 from webtorch._cluster.teams import rules_of_guests
