@@ -254,6 +254,29 @@ def test_layout_imports_have_no_circles():
     assert not circles(graph), lines_of(circles(graph))
 
 
+def test_layout_imports_go_down():
+    """In the order of the table in docs/inside.md."""
+    inside = (ROOT / "docs/inside.md").read_text()
+    folders = re.findall(r"^\| `(_[\w/]+)/` \|", inside, re.M)
+    paths = {module_of(path): path for path in PACKAGE.rglob("*.py")}
+    rooms = {name: str(path.parent.relative_to(PACKAGE)) for name, path in paths.items()}
+    inner = {name for name, room in rooms.items() if room in folders}
+    assert len(folders) > 10 and len(inner) > 100
+    wrong = [
+        f"{name} imports {other}, of a folder above"
+        for name in sorted(inner)
+        for other in sorted(imports_of(paths[name], inner))
+        if folders.index(rooms[other]) > folders.index(rooms[name])
+    ]
+    assert not wrong, lines_of(wrong)
+
+
+def test_layout_private_modules_are_in_folders():
+    """Beside the public modules there is the generator of the bridge alone, and what it makes."""
+    beside = {path.name for path in PACKAGE.glob("_*.py*")}
+    assert beside == {"__init__.py", "__main__.py", "_bridge_build.py", "_native.pyi"}
+
+
 # --- tests ---
 
 

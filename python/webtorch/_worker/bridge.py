@@ -20,7 +20,7 @@ from webtorch._metrics import cells, rewards
 from webtorch._models import model_versions
 from webtorch._native import ffi, lib
 from webtorch._worker.cluster.settings import read_settings
-from webtorch._worker.loading import (
+from webtorch._worker.loading.loader import (
     describe_failure,
     load_handler,
     prepare_handlers,

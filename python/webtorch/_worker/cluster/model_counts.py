@@ -3,7 +3,7 @@
 from webtorch._cluster.rollout_judge import Figures
 from webtorch._models import model_versions
 from webtorch._native import ffi, lib
-from webtorch._worker import loading
+from webtorch._worker.loading import loader
 
 
 def count(key: str) -> Figures:
@@ -20,7 +20,7 @@ def count(key: str) -> Figures:
     losses = ffi.new("double *")
     name, _ = model_versions.split(key)
     answers = errors = 0
-    for handler in loading.users(name):
+    for handler in loader.users(name):
         lib.ngx_webtorch_metrics_sum_answers(handler.encode(), first, second)
         answers += first[0]
         errors += second[0]

@@ -18,11 +18,11 @@ from webtorch._models import model_state, model_versions
 from webtorch._models.model import Model, models
 from webtorch._models.model_versions import DEFAULT, VersionError
 from webtorch._streams.streams import StreamFunction
-from webtorch._worker import loading
 from webtorch._worker.control import peers
 from webtorch._worker.control.draining import drain, get_drain, undrain
 from webtorch._worker.control.follower import Follower
 from webtorch._worker.control.guards import export_guard, get_guard, list_guards, mark, reset_guard
+from webtorch._worker.loading import loader
 from webtorch._worker.models.served_versions import models_of, versions
 from webtorch._zone.checkpoint import (
     Checkpoints,
@@ -584,7 +584,7 @@ def _sorted(found: list[Model]) -> list[Model]:
 
 def _functions(full: bool = False) -> dict[str, TensorFunction]:
     """Return the functions of the inference protocol by their names, or by their full names."""
-    found = {each.name: each.function for each in loading.tensor_functions(shadows=False)}
+    found = {each.name: each.function for each in loader.tensor_functions(shadows=False)}
     if full:
         return found
     short = [name.partition(":")[2] for name in found]

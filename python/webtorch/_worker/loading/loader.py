@@ -26,6 +26,7 @@ from webtorch._streams.resumable import ResumableFunction
 from webtorch._streams.streams import StreamFunction
 from webtorch._worker.exchange import hints
 from webtorch._worker.exchange.schema_writer import read_captures, write_schema, write_values
+from webtorch._worker.loading.warm_up import warm_up
 from webtorch._worker.models.served_versions import Function, models_of, versions
 from webtorch._worker.runners.device_runner import tensor_runner
 from webtorch._worker.runners.generation_runner import OPEN, OpenRunner
@@ -34,7 +35,6 @@ from webtorch._worker.runners.request_runner import RequestRunner
 from webtorch._worker.runners.stream_life_runner import LIFE, LifeRunner
 from webtorch._worker.runners.tensor_runner import TensorRunner
 from webtorch._worker.telemetry.log import log_exception
-from webtorch._worker.warm_up import warm_up
 from webtorch._zone.shared_state import retire_all_but
 from webtorch.balancer import PolicyError
 
