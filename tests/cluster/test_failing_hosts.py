@@ -10,7 +10,7 @@ from webtorch._cluster.interfaces import GroupError, Member, TakenIdError, View
 from webtorch._cluster.rounds import Round, Rounds
 from webtorch._cluster.teams import rules_of
 
-cluster = pytest.importorskip("webtorch._worker.cluster.thread")
+cluster = pytest.importorskip("webtorch._worker.cluster.host")
 
 SETTINGS = settings("a", interval=1.0, timeout=2.0)
 

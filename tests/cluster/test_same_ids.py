@@ -17,7 +17,7 @@ from nginx import wait_for
 from webtorch._cluster.interfaces import Member
 from webtorch._cluster.membership import _Entry, _owners
 
-cluster = pytest.importorskip("webtorch._worker.cluster.thread")
+cluster = pytest.importorskip("webtorch._worker.cluster.host")
 
 _nets = itertools.count(200)
 

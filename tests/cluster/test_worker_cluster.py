@@ -164,7 +164,7 @@ def test_name_of_the_coordinator_that_is_a_loopback_address(monkeypatch):
 
 def test_why_the_membership_service_does_not_start_is_logged_once(caplog, monkeypatch):
     """A port that is in use, and an interpreter that does not run the service."""
-    cluster = pytest.importorskip("webtorch._worker.cluster.thread")
+    cluster = pytest.importorskip("webtorch._worker.cluster.host")
     metrics = SimpleNamespace(
         count_alone=lambda: None, show_members=lambda *_: None, show_hosts=lambda *_: None
     )
@@ -225,7 +225,7 @@ def test_lowest_address_of_the_coordinator_is_used(monkeypatch):
 
 
 def test_several_addresses_are_warned_of_once(caplog, monkeypatch):
-    cluster = pytest.importorskip("webtorch._worker.cluster.thread")
+    cluster = pytest.importorskip("webtorch._worker.cluster.host")
     service = SimpleNamespace(
         start=lambda: None,
         stop=lambda: None,
@@ -297,12 +297,13 @@ def test_host_whose_address_changes_takes_part_with_the_other_one(monkeypatch, c
 def test_model_of_later_code_is_not_that_of_the_cluster_yet():
     """A host without models is joined; with one of mended code it is again after a round."""
     cluster = pytest.importorskip("webtorch._worker.cluster.thread")
+    guest = pytest.importorskip("webtorch._worker.cluster.guest")
     state = State("memory", first("digest", 0))
     store = SimpleNamespace(state=state)
     store.write = lambda state: setattr(store, "state", state)
     assert cluster._are_joined({})
     assert not cluster._are_joined({"m": store})
-    cluster.note_joined({"m": store})
+    guest.note_joined({"m": store})
     assert cluster._are_joined({"m": store})
     assert State.read(store.state.write()).joined
     # of a checkpoint
