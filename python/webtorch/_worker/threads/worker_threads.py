@@ -12,7 +12,7 @@ from webtorch._cluster.interfaces import Settings as ClusterSettings
 from webtorch._core import process
 from webtorch._models import model_state
 from webtorch._models.model import models
-from webtorch._worker.control import handler
+from webtorch._worker.control import orders
 from webtorch._worker.control.follower import Follower
 from webtorch._worker.models.served_versions import versions
 from webtorch._worker.process import seeds
@@ -98,7 +98,7 @@ class Process:
             if settings.checkpoints:
                 model_state.source = checkpoints = Checkpoints(settings.checkpoints, settings.keep)
                 threads.append(Saver(checkpoints, zone, models.shared_states, settings.interval))
-                follower = handler.follower = Follower(
+                follower = orders.follower = Follower(
                     Orders(settings.checkpoints),
                     versions,
                     models.shared_states,
@@ -131,8 +131,8 @@ class Process:
         seeds.mix(*self._worker)
         versions.load_stored(self._unloaded())
         versions.publish()
-        if handler.follower:
-            handler.follower.follow()
+        if orders.follower:
+            orders.follower.follow()
         for shared in models.shared_states():
             shared.supersede()
         for thread in self._threads:
@@ -146,7 +146,7 @@ class Process:
         finish()
 
     def _unloaded(self) -> frozenset[str]:
-        follower = handler.follower
+        follower = orders.follower
         return follower.unloaded() if follower else frozenset()
 
     def _reload(self) -> None:
@@ -182,6 +182,6 @@ def _cluster_threads(settings: ClusterSettings, zone: NginxZone, threads: int) -
             f"{error}"
         )
         return []
-    orders = handler.follower.orders if handler.follower else None
+    written = orders.follower.orders if orders.follower else None
     states = models.shared_states
-    return [cluster.Cluster(settings, zone, states, threads, orders, model_counts.count)]
+    return [cluster.Cluster(settings, zone, states, threads, written, model_counts.count)]
