@@ -49,6 +49,16 @@ def test_relative_path_begins_where_the_code_is(directory):
     assert runpy.run_path(str(code))["model"].module.bias.item() == 5
 
 
+def test_relative_path_does_not_begin_where_a_subclass_is(directory):
+    class Linear(Model):
+        def __init__(self, name, **options):
+            super().__init__(name, nn.Linear(2, 1), **options)
+
+    code = directory / "code.py"
+    code.write_text(f"model = Linear({next(names)!r}, weights='state.pt')\n")
+    assert runpy.run_path(str(code), {"Linear": Linear})["model"].module.bias.item() == 5
+
+
 @pytest.mark.parametrize(
     ("file", "text"),
     [

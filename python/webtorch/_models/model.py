@@ -3,6 +3,7 @@
 import math
 import sys
 import threading
+import types
 import weakref
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -131,7 +132,7 @@ class Model:
                 "lambda parameters: optim.SGD(parameters, lr=0.01)"
             )
         module = as_network(module)
-        code = Path(sys._getframe(1).f_code.co_filename)
+        code = _caller_of(self)
         identity = 0 if weights is None else load_weights(module, weights, code.parent)
         place = Place(devices.check(device)) if device else None
         maker = _Maker(optimizer, lock, code, place, check_sizes(graphs), cluster, compile)
@@ -440,6 +441,18 @@ def _fingerprint(module: nn.Module) -> list[int]:
         for parameter in module.parameters():
             found.append(zlib.crc32(parameter.detach().reshape(-1).view(torch.uint8).numpy().data))
     return found
+
+
+def _caller_of(made: "Model") -> Path:
+    """Return the file that makes a model, which is not that of a subclass."""
+    frame = sys._getframe(1)
+    while frame.f_back and _first_argument(frame) is made:
+        frame = frame.f_back
+    return Path(frame.f_code.co_filename)
+
+
+def _first_argument(frame: types.FrameType) -> Any:
+    return frame.f_locals.get(next(iter(frame.f_code.co_varnames), ""))
 
 
 def _refuse_tensors(module: nn.Module) -> None:
