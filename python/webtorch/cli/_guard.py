@@ -9,6 +9,7 @@ from urllib.parse import quote, urlsplit
 
 import click
 
+from webtorch._core.text import printable
 from webtorch.cli._call import full_url, prepare, send
 from webtorch.cli._errors import CommandError
 from webtorch.cli._options import header_option, insecure_option, option
@@ -180,20 +181,15 @@ def reset(
 
 def _location(found: Mapping[str, Any]) -> tuple[str, ...]:
     thresholds = (f"{each:.3f}" for each in found["thresholds"].values())
-    return (_plain(found["example"]), str(found["requests"]), *thresholds)
+    return (printable(found["example"]), str(found["requests"]), *thresholds)
 
 
 def _field(found: Mapping[str, Any]) -> tuple[str, ...]:
     return (
-        _plain(found["address"]),
-        _plain(found["field"]),
+        printable(found["address"]),
+        printable(found["field"]),
         str(found["values"]),
         found["type"],
         f"< {found['length'] + 1}" if found["length"] else "",
         " ".join(found["characters"]),
     )
-
-
-def _plain(text: str) -> str:
-    """Return a text from a client without what controls the terminal."""
-    return "".join(each if each.isprintable() else "?" for each in text)

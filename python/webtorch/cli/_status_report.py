@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from webtorch._core.text import printable
 from webtorch.cli._text import duration, number, size, table
 
 Entry = Mapping[str, Any]
@@ -14,14 +15,14 @@ Rows = list[Sequence[str]]
 NOTHING: Entry = {"handlers": [], "models": [], "stages": [], "balancers": [], "workers": []}
 
 
-def _printable(value: Any) -> Any:
+def _without_controls(value: Any) -> Any:
     """Return an answer whose strings cannot control the terminal."""
     if isinstance(value, str):
-        return "".join(letter if letter.isprintable() else "?" for letter in value)
+        return printable(value)
     if isinstance(value, list):
-        return [_printable(each) for each in value]
+        return [_without_controls(each) for each in value]
     if isinstance(value, dict):
-        return {name: _printable(each) for name, each in value.items()}
+        return {name: _without_controls(each) for name, each in value.items()}
     return value
 
 
@@ -39,7 +40,7 @@ class Report:
     """
 
     def __init__(self, now: Entry, before: Entry | None = None, has_colors: bool = False) -> None:
-        now = self._now = _printable(now)
+        now = self._now = _without_controls(now)
         # nginx was started again: its counts are from the beginning
         restarted = before and before["server"]["started"] != now["server"]["started"]
         self._before: Entry = NOTHING if before is None or restarted else before

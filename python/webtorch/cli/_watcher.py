@@ -4,11 +4,10 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from webtorch._core.files import Signature, signature
+
 POLL = 0.1
 """Seconds between polls."""
-
-Signature = tuple[int, int]
-"""A file's modification time in nanoseconds since 1970, and its size in bytes."""
 
 
 class Watcher:
@@ -32,7 +31,7 @@ class Watcher:
         """
         for file in set(files) - self._files:
             self._files.add(file)
-            found = _signature(file)
+            found = signature(file)
             if found and found[0] < since:
                 self._seen[file] = found
 
@@ -41,9 +40,9 @@ class Watcher:
         found = []
         for file in self._files:
             # an editor may remove a file before it writes it
-            signature = _signature(file)
-            if signature and signature != self._seen.get(file):
-                self._seen[file] = signature
+            now = signature(file)
+            if now and now != self._seen.get(file):
+                self._seen[file] = now
                 found.append(file)
         return sorted(found)
 
@@ -52,11 +51,3 @@ class Watcher:
         while not (found := self.changed()):
             time.sleep(POLL)
         return found
-
-
-def _signature(file: Path) -> Signature | None:
-    try:
-        status = file.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import torch
 
+from webtorch._core.text import printable
 from webtorch.detect._fields import FieldClassifier
 from webtorch.detect._reading import Field, Fields, Request, read
 
@@ -183,5 +184,4 @@ def _unchunked(data: bytes) -> bytes:
 
 def _plain(data: bytes) -> str:
     """Return a text from a client without what controls the terminal."""
-    text = data.decode("utf-8", "replace")
-    return "".join(each if each.isprintable() else "?" for each in text)
+    return printable(data.decode("utf-8", "replace"))

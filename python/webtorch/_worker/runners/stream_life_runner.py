@@ -1,7 +1,7 @@
 """The runner that begins and ends streams; it touches cffi."""
 
 import contextvars
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,12 +12,13 @@ from webtorch._streams.streams import StreamFunction
 from webtorch._worker.exchange.failures import Failures
 from webtorch._worker.exchange.replies import send_result
 from webtorch._worker.exchange.requests import Names, take_request
+from webtorch._worker.runners.replaceable import Replaceable
 
 LIFE = "/life"
 """Follows the name of a handler in that of this runner's."""
 
 
-class LifeRunner:
+class LifeRunner(Replaceable):
     """Calls `open` and `close` of a stream function: a job for each call.
 
     Calls for several streams run in several threads. C posts the call for the end of a stream when
@@ -29,6 +30,8 @@ class LifeRunner:
         captures: Named captures of its location.
 
     """
+
+    handler: StreamFunction | ResumableFunction
 
     def __init__(
         self, name: str, handler: StreamFunction | ResumableFunction, captures: Sequence[str]
@@ -42,15 +45,6 @@ class LifeRunner:
         name = name.removesuffix(LIFE)
         self._opened = Failures(f"{name}.open")
         self._closed = Failures(f"{name}.close")
-
-    def prepare(self, handler: Any) -> Callable[[], None]:
-        """Return a function that takes a handler with the same states instead."""
-
-        def replace() -> None:
-            handler.take_over(self.handler)
-            self.handler = handler
-
-        return replace
 
     def run(self, number: int, generation: int, rows: int, batch: Any) -> None:
         """Run the jobs of a batch, a webtorch_batch_t, one after the other, each in a context."""

@@ -22,6 +22,7 @@ from webtorch._schema import strings
 from webtorch._schema.missing import Masked
 from webtorch._worker.exchange.failures import Failures
 from webtorch._worker.exchange.schema_writer import PAIR, element_size
+from webtorch._worker.runners.replaceable import Replaceable
 from webtorch._worker.runners.slots import Slot, VariableSlot
 
 # looking up an attribute of lib takes longer than the comparison
@@ -30,7 +31,7 @@ _DROP_SLOT = lib.WEBTORCH_DROP_SLOT
 _ABSENT = lib.WEBTORCH_ABSENT
 
 
-class TensorRunner:
+class TensorRunner(Replaceable):
     """Runs the batches of a tensor function.
 
     Args:
@@ -38,6 +39,8 @@ class TensorRunner:
         handler: The handler, which may be replaced by one with the same schema.
 
     """
+
+    handler: TensorFunction
 
     max_batch = 1
     """Rows of a batch."""
@@ -72,15 +75,6 @@ class TensorRunner:
 
         """
         self.handler.run(inputs, rows)
-
-    def prepare(self, handler: Any) -> Callable[[], None]:
-        """Return a function that takes a handler with the same schema instead."""
-
-        def replace() -> None:
-            handler.take_over(self.handler)
-            self.handler = handler
-
-        return replace
 
     def run(self, number: int, generation: int, rows: int, batch: Any) -> None:
         """Run a batch: one call for all of its requests, unless that fails.

@@ -9,13 +9,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
 
+from webtorch._core.files import Signature, signature
+
 log = logging.getLogger("webtorch")
 
 POLL = 0.5
 """Seconds between polls of the files."""
-
-Signature = tuple[int, int]
-"""A file's modification time in nanoseconds since 1970, and its size in bytes."""
 
 
 class Watcher(threading.Thread):
@@ -80,9 +79,6 @@ class Watcher(threading.Thread):
         found = {}
         for module in self._modules().values():
             path = Path(str(module.__file__))
-            try:
-                status = path.stat()
-            except OSError:  # an editor removes a file before it writes it
-                continue
-            found[path] = status.st_mtime_ns, status.st_size
+            if now := signature(path):
+                found[path] = now
         return found
