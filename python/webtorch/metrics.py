@@ -22,7 +22,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
-from webtorch._metrics.cells import SECONDS, Cells, Kind, Wanted, local_cells, own_cells
+from webtorch._metrics.cells import SECONDS, Cells, MetricKind, Wanted, local_cells, own_cells
 
 __all__ = ["Counter", "Gauge", "Histogram", "counter", "gauge", "histogram"]
 
@@ -187,7 +187,7 @@ class Labelled(Generic[_Child]):
 class _Metric:
     """A name and what it counts."""
 
-    def __init__(self, kind: Kind, name: str, help: str, bounds: Sequence[float]) -> None:
+    def __init__(self, kind: MetricKind, name: str, help: str, bounds: Sequence[float]) -> None:
         self.kind = kind
         self.name = name
         self.help = help
@@ -197,9 +197,9 @@ class _Metric:
         return Wanted(self.kind, self.name, labels, self.help, self.bounds)
 
     def make(self, cells: Cells) -> Any:
-        if self.kind == Kind.COUNTER:
+        if self.kind == MetricKind.COUNTER:
             return Counter(cells)
-        if self.kind == Kind.HISTOGRAM:
+        if self.kind == MetricKind.HISTOGRAM:
             return Histogram(cells, self.bounds)
         return Gauge(cells)
 
@@ -208,9 +208,9 @@ def _open(metric: _Metric, labels: Sequence[str]) -> Any:
     name = metric.name
     if not _NAME.fullmatch(name) or name.startswith("webtorch_"):
         raise ValueError(f'"{name}" cannot be the name of a metric')
-    if (metric.kind == Kind.COUNTER) != name.endswith("_total"):
+    if (metric.kind == MetricKind.COUNTER) != name.endswith("_total"):
         raise ValueError(f'"{name}": the names of counters, and of nothing else, end with "_total"')
-    if metric.kind != Kind.COUNTER and name.endswith(_SUFFIXES):
+    if metric.kind != MetricKind.COUNTER and name.endswith(_SUFFIXES):
         raise ValueError(f'"{name}": this end of the name has a meaning of its own')
     for label in labels:
         if not _NAME.fullmatch(label) or label in ("le", "quantile") or label.startswith("__"):
@@ -235,10 +235,15 @@ def counter(name: str, help: str = "", *, labels: Sequence[str] = ()) -> Any:
         ValueError: The name or a label is malformed.
 
     """
-    return _open(_Metric(Kind.COUNTER, name, help, ()), labels)
+    return _open(_Metric(MetricKind.COUNTER, name, help, ()), labels)
 
 
-_GAUGES = {"sum": Kind.SUM, "max": Kind.MAX, "min": Kind.MIN, "mean": Kind.MEAN}
+_GAUGES = {
+    "sum": MetricKind.SUM,
+    "max": MetricKind.MAX,
+    "min": MetricKind.MIN,
+    "mean": MetricKind.MEAN,
+}
 
 
 def gauge(name: str, help: str = "", *, labels: Sequence[str] = (), of: str = "sum") -> Any:
@@ -285,4 +290,4 @@ def histogram(
     in_order = all(low < high for low, high in itertools.pairwise(numbers))
     if not 0 < len(numbers) <= 32 or not in_order or not all(map(math.isfinite, numbers)):
         raise ValueError(f"histogram {name}: bounds are 1 to 32 numbers, each above the last")
-    return _open(_Metric(Kind.HISTOGRAM, name, help, numbers), labels)
+    return _open(_Metric(MetricKind.HISTOGRAM, name, help, numbers), labels)

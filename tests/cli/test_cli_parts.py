@@ -22,7 +22,7 @@ from click.testing import CliRunner
 
 from nginx import wait_for
 from webtorch.cli import _load, cli
-from webtorch.cli._configuration import Settings, write
+from webtorch.cli._configuration import ServeSettings, write
 from webtorch.cli._discovery import Application
 from webtorch.cli._errors import CommandError
 from webtorch.cli._examples import curl, order
@@ -112,7 +112,7 @@ def test_find_application(tmp_path, monkeypatch):
             Target.find(wrong)
 
 
-def settings(**changes: object) -> Settings:
+def settings(**changes: object) -> ServeSettings:
     values: dict[str, object] = {
         "host": "127.0.0.1",
         "port": 8000,
@@ -126,7 +126,7 @@ def settings(**changes: object) -> Settings:
         "certificate": None,
         "key": None,
     }
-    return Settings(**(values | changes))  # type: ignore[arg-type]
+    return ServeSettings(**(values | changes))  # type: ignore[arg-type]
 
 
 def conf(version: tuple[int, ...] = (1, 31, 5), state: int = 0, **changes: object) -> str:
@@ -297,7 +297,7 @@ def test_connections_with_malformed_answers_are_closed(monkeypatch, answer):
     thread.start()
     try:
         url = f"http://127.0.0.1:{server.server_address[1]}/"
-        client = _load.Client(_load.Target(url, "POST", {}, b"[]"), 2)
+        client = _load.Client(_load.LoadTarget(url, "POST", {}, b"[]"), 2)
         connect = client._connect
         writers = []
 

@@ -4,7 +4,7 @@ import ast
 import re
 
 from webtorch import _bridge_build
-from webtorch._handlers.functions import METHODS, Kind
+from webtorch._handlers.functions import METHODS, HandlerKind
 from webtorch._schema.schema import DTYPES
 
 NET = _bridge_build.NET.read_text()
@@ -48,6 +48,6 @@ def test_stub_declares_what_the_header_does():
 
 
 def test_numbers_match_the_header():
-    assert [constant(f"WEBTORCH_{kind.name}") for kind in Kind] == list(Kind)
+    assert [constant(f"WEBTORCH_{kind.name}") for kind in HandlerKind] == list(HandlerKind)
     assert [constant(f"WEBTORCH_{name.upper()}") for name in DTYPES] == list(range(len(DTYPES)))
     assert [constant(f"WEBTORCH_{name}") for name in METHODS] == [1 << n for n in range(7)]

@@ -26,14 +26,14 @@ def train(x: Float32[Tensor, "batch 1"]) -> Float32[Tensor, "batch 1"]:
 """
 
 STOPPED = """
-from webtorch._metrics.cells import Kind, Wanted, own_cells
+from webtorch._metrics.cells import MetricKind, Wanted, own_cells
 from webtorch.metrics import Gauge
 
 # as the worker that does rounds shows it
 @webtorch.handler
 def stop(request):
     labels = 'model="line",host="web-7",reason="loss"'
-    wanted = Wanted(Kind.MAX, "webtorch_cluster_rollout_stopped", labels, "It has stopped.")
+    wanted = Wanted(MetricKind.MAX, "webtorch_cluster_rollout_stopped", labels, "It has stopped.")
     Gauge(own_cells(wanted)).set(1.0)
     return {}
 """

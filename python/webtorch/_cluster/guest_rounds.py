@@ -25,7 +25,7 @@ from webtorch._cluster.interfaces import ClusterError, Member, Settings
 from webtorch._cluster.lineage import Anchor
 from webtorch._cluster.rounds import Round, Rounds, follow_orders, note_orders
 from webtorch._cluster.seal import Ring
-from webtorch._cluster.sealed_calls import Call, CallError, connect
+from webtorch._cluster.sealed_calls import CallError, SealedCall, connect
 from webtorch._cluster.speeds import Speeds, is_fast, limit, size_of_round
 from webtorch._cluster.store import SNAPSHOT, Store
 from webtorch._cluster.teams import rules_of_guests
@@ -87,7 +87,7 @@ class Visits(Rounds):
         self._pause = pause
         self._try_at = time.monotonic() + pause
         self._answered = time.monotonic()
-        self._call: Call | None = None
+        self._call: SealedCall | None = None
         self._member: Member | None = None
         self._sent: dict[str, tuple[int, float]] = {}
         self._fetch: _Fetch | None = None
@@ -173,7 +173,7 @@ class Visits(Rounds):
 
     # --- connections ---
 
-    def _connected(self) -> Call:
+    def _connected(self) -> SealedCall:
         if self._call is None:
             place = self._place % (len(self._members) + 1)
             last = place == len(self._members)
@@ -226,7 +226,7 @@ class Visits(Rounds):
 
     # --- a turn ---
 
-    def _visit(self, call: Call, name: str, store: Store, done: Round) -> None:
+    def _visit(self, call: SealedCall, name: str, store: Store, done: Round) -> None:
         if store.replaced() != store.state.replaced:
             self._say(name, "weights that were put into place at a guest stay there", store)
             self._set_aside(name)
@@ -344,7 +344,12 @@ class Visits(Rounds):
         return change, values - formats.decode(change, len(values), "int8")
 
     def _contribute_to(
-        self, call: Call, request: Mapping[str, object], name: str, store: Store, anchor: Anchor
+        self,
+        call: SealedCall,
+        request: Mapping[str, object],
+        name: str,
+        store: Store,
+        anchor: Anchor,
     ) -> None:
         """Send the pending contribution, once over each connection.
 
@@ -479,7 +484,7 @@ class _Fetch(threading.Thread):
         self._ring = ring
         self._member = member
         self._request = request
-        self._call: Call | None = None
+        self._call: SealedCall | None = None
         self.data = torch.empty(size, dtype=torch.uint8)
         self.anchor: Anchor | None = None
         self.is_on_trial = False

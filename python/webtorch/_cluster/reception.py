@@ -22,7 +22,7 @@ from webtorch._cluster.guests import Contribution, Guests
 from webtorch._cluster.interfaces import GUEST_PORT, ClusterError, Member, OutsiderError, Settings
 from webtorch._cluster.lineage import MAX_STEPS
 from webtorch._cluster.seal import Ring
-from webtorch._cluster.sealed_calls import Call, CallError, accept
+from webtorch._cluster.sealed_calls import CallError, SealedCall, accept
 from webtorch._cluster.speeds import answer_probe
 from webtorch._cluster.store import State, Store
 from webtorch._cluster.teams import rules_of_guests
@@ -196,7 +196,7 @@ class Reception:
         finally:
             self._forget(connection)
 
-    def _answer(self, call: Call, request: Mapping[str, Any]) -> None:
+    def _answer(self, call: SealedCall, request: Mapping[str, Any]) -> None:
         if request.get("do") == "probe":
             answer_probe(call, request["size"])
             return
@@ -233,7 +233,9 @@ class Reception:
         }
         call.send(found, b"" if payload is None else view_of(payload))
 
-    def _take(self, call: Call, request: Mapping[str, Any], floats: int, integers: int) -> None:
+    def _take(
+        self, call: SealedCall, request: Mapping[str, Any], floats: int, integers: int
+    ) -> None:
         """Receive a contribution, and keep it if it may be counted."""
         size = formats.size(floats, "int8")
         number, steps, of = request.get("number"), request.get("steps"), request.get("of")

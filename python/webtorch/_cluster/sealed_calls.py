@@ -32,7 +32,7 @@ class CallError(ClusterError):
     """A connection to another host ended, or could not be made."""
 
 
-class Call:
+class SealedCall:
     """One end of a connection. One thread uses it.
 
     Args:
@@ -127,7 +127,7 @@ class Call:
         self._numbers[1] += 1
 
 
-def connect(settings: Settings, ring: Ring, address: str, port: int) -> Call:
+def connect(settings: Settings, ring: Ring, address: str, port: int) -> SealedCall:
     """Return a connection to the host with an address and a port of `Settings`.
 
     Raises:
@@ -155,7 +155,7 @@ def connect(settings: Settings, ring: Ring, address: str, port: int) -> Call:
         raise
 
 
-def accept(settings: Settings, ring: Ring, connection: socket.socket) -> Call:
+def accept(settings: Settings, ring: Ring, connection: socket.socket) -> SealedCall:
     """Return the other end of a connection that `connect` has made.
 
     Raises:
@@ -185,11 +185,11 @@ def _call(
     key: bytes,
     numbers: bytes,
     roles: tuple[str, str],
-) -> Call:
+) -> SealedCall:
     session = hashlib.sha256(numbers).digest()
     to = ring.channel(ring.id, session, "call", roles[0])
     by = ring.channel(key, session, "call", roles[1])
-    return Call(connection, other, to, by)
+    return SealedCall(connection, other, to, by)
 
 
 def _write_hello(connection: socket.socket, sealed: bytes) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from webtorch._cluster import flat, formats
 from webtorch._cluster.interfaces import ClusterError, Compression, Member, Settings, View
 from webtorch._cluster.seal import Ring
-from webtorch._cluster.sealed_calls import Call, CallError, connect
+from webtorch._cluster.sealed_calls import CallError, SealedCall, connect
 from webtorch._cluster.store import Store
 
 log = logging.getLogger("webtorch")
@@ -278,7 +278,7 @@ def rate(
         call.close()
 
 
-def probe(call: Call, trip: float) -> float:
+def probe(call: SealedCall, trip: float) -> float:
     """Return the bytes a second of a connection, of both ways the lower.
 
     The first half of a probe is there for the connection to find its rate; of the second half a
@@ -295,7 +295,7 @@ def probe(call: Call, trip: float) -> float:
     return PROBE / 2 / max(seconds, 1e-4)
 
 
-def answer_probe(call: Call, size: int) -> None:
+def answer_probe(call: SealedCall, size: int) -> None:
     """Answer a probe, of which the header has been received.
 
     Raises:

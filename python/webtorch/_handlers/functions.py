@@ -42,12 +42,13 @@ _NO_KEYWORDS: dict[str, Any] = {}
 _SEVERAL = (tuple, list)
 
 
-class Kind(IntEnum):
+class HandlerKind(IntEnum):
     """The kinds of handlers, numbered as in ngx_webtorch_api_numbers.h."""
 
     INFER = 0
     TRAIN = 1
     HANDLER = 2
+    # 3 is WEBTORCH_POLICY, a balancer's
     STREAM = 4
 
 
@@ -62,7 +63,7 @@ class TensorFunction:
 
     """
 
-    kind: Kind
+    kind: HandlerKind
     methods = ("POST", "PUT")
 
     def __init__(self, function: Callable[..., Any], device: str = "") -> None:
@@ -341,7 +342,7 @@ class InferFunction(TensorFunction):
     small network, and results that a handler keeps may be trained on later.
     """
 
-    kind = Kind.INFER
+    kind = HandlerKind.INFER
 
     def __init__(
         self, function: Callable[..., Any], device: str = "", native: object = None
@@ -361,7 +362,7 @@ class InferFunction(TensorFunction):
 class TrainFunction(TensorFunction):
     """A function under `@webtorch.train`: it runs with gradients, one call at a time."""
 
-    kind = Kind.TRAIN
+    kind = HandlerKind.TRAIN
 
     def _call(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         before = torch.is_grad_enabled()
@@ -387,7 +388,7 @@ class RequestFunction:
 
     """
 
-    kind = Kind.HANDLER
+    kind = HandlerKind.HANDLER
 
     def __init__(
         self,

@@ -16,7 +16,7 @@ SECONDS = (
 """Upper bounds of the buckets of all histograms of seconds."""
 
 
-class Kind(enum.IntEnum):
+class MetricKind(enum.IntEnum):
     """Metrics, as C numbers them."""
 
     COUNTER = 0
@@ -33,7 +33,7 @@ class Kind(enum.IntEnum):
 class Wanted:
     """A metric."""
 
-    kind: Kind
+    kind: MetricKind
     name: str
     labels: str = ""
     """As they are written, `a="1",b="2"`."""
@@ -60,11 +60,15 @@ source: Callable[[Wanted, int], memoryview | None] | None = None
 """Returns the memory of cells that workers share; None outside nginx."""
 
 # those of ngx_webtorch_metrics_custom.h
-_COUNTS = {Kind.COUNTER: 1, Kind.MODEL: 8, Kind.STAGE: len(SECONDS) + 11}
+_COUNTS = {MetricKind.COUNTER: 1, MetricKind.MODEL: 8, MetricKind.STAGE: len(SECONDS) + 11}
 
 
 def _size(wanted: Wanted) -> int:
-    count = len(wanted.bounds) + 2 if wanted.kind == Kind.HISTOGRAM else _COUNTS.get(wanted.kind, 2)
+    count = (
+        len(wanted.bounds) + 2
+        if wanted.kind == MetricKind.HISTOGRAM
+        else _COUNTS.get(wanted.kind, 2)
+    )
     return 8 * count
 
 

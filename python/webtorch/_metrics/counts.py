@@ -2,7 +2,7 @@
 
 import time
 
-from webtorch._metrics.cells import Cells, Kind, Wanted, own_cells
+from webtorch._metrics.cells import Cells, MetricKind, Wanted, own_cells
 
 
 class Counts:
@@ -11,7 +11,7 @@ class Counts:
     STEPS, STEPPED, LOSS, AVERAGE, SAVED, COMPILED, LOSSES, LOADED = range(8)
 
     def __init__(self, name: str) -> None:
-        self._cells: Cells = own_cells(Wanted(Kind.MODEL, name))
+        self._cells: Cells = own_cells(Wanted(MetricKind.MODEL, name))
         self._steps = 0  # of this worker since its start, at most as many as the mean is of
 
     def load(self, loaded: bool) -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from webtorch._core.trace_context import has_spans
-from webtorch._metrics.cells import SECONDS, Kind, Wanted, own_cells
+from webtorch._metrics.cells import SECONDS, MetricKind, Wanted, own_cells
 from webtorch._schema import callables
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -65,7 +65,7 @@ class _Stage:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        cells = own_cells(Wanted(Kind.STAGE, name))
+        cells = own_cells(Wanted(MetricKind.STAGE, name))
         self.ints = cells.ints
         self.floats = cells.floats
         self.reference: _Reference | None = None

@@ -16,7 +16,7 @@ from webtorch._zone.shared_state import SharedState, is_sharable
 log = logging.getLogger("webtorch")
 
 
-class State(Protocol):
+class ModelState(Protocol):
     """Holds the tensors of a model, makes its optimizer steps and counts them."""
 
     @property
@@ -137,7 +137,7 @@ def create_state(
     weights: int = 0,
     has_files: bool = False,
     cluster: bool = False,
-) -> State:
+) -> ModelState:
     """Place a model's tensors where the configuration says, and return their state.
 
     Args:

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator, Set
 from typing import Protocol, TypeVar
 
-from webtorch._models.model_state import State
+from webtorch._models.model_state import ModelState
 from webtorch._models.training import progress
 from webtorch._zone.shared_state import SharedState
 
@@ -15,7 +15,7 @@ class Registered(Protocol):
 
     name: str
     version: str
-    state: State
+    state: ModelState
 
     def place(self) -> None:
         """Let it run on devices, too."""

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from webtorch._handlers.functions import Handler, Kind, TensorFunction
+from webtorch._handlers.functions import Handler, HandlerKind, TensorFunction
 from webtorch._handlers.request import Request
 from webtorch._schema.schema import MAX_TENSORS, Schema, SignatureError, TensorSpec
 from webtorch._streams.streams import Signature, StreamFunction, copied
@@ -31,7 +31,7 @@ class ResumableFunction(TensorFunction):
 
     """
 
-    kind = Kind.STREAM
+    kind = HandlerKind.STREAM
     methods = StreamFunction.methods  # type: ignore[assignment]
 
     def __init__(self, function: StreamFunction) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import torch
 from torch import Tensor
 
-from webtorch._handlers.functions import Handler, InferFunction, Kind, TensorFunction
+from webtorch._handlers.functions import Handler, HandlerKind, InferFunction, TensorFunction
 from webtorch._handlers.request import Request
 from webtorch._schema import callables, missing
 from webtorch._schema.missing import NO_GAPS, Masked
@@ -291,7 +291,7 @@ class StreamFunction(InferFunction):
 
     """
 
-    kind = Kind.STREAM
+    kind = HandlerKind.STREAM
     methods = ("GET", "POST", "PUT")  # type: ignore[assignment]
 
     def __init__(self, function: Callable[..., Any]) -> None:

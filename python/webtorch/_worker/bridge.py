@@ -35,7 +35,7 @@ from webtorch._worker.runners.posting import Posting
 from webtorch._worker.runners.request_runner import RequestRunner
 from webtorch._worker.runners.tensor_runner import TensorRunner
 from webtorch._worker.telemetry import batch_logs, log, shared_cells, shared_rewards, spans
-from webtorch._worker.threads.worker_threads import Process, Settings, Store
+from webtorch._worker.threads.worker_threads import StorageSettings, WorkerSettings, WorkerThreads
 from webtorch._zone.shared_state import refresh_all
 from webtorch.balancer import PolicyError
 
@@ -65,7 +65,7 @@ _tensor_runners: dict[int, TensorRunner] = {}
 
 _posting = Posting(_tensor_runners, _run)
 
-_process: Process | None = None
+_process: WorkerThreads | None = None
 _watches_models = False
 _loop: Loop | None = None
 
@@ -94,8 +94,8 @@ def ngx_webtorch_py_init(settings: Any) -> None:
     programs.install()
     _watches_models = bool(settings.watch & _WATCH_MODELS)
     checkpoints = settings.checkpoint
-    _process = Process(
-        Settings(
+    _process = WorkerThreads(
+        WorkerSettings(
             check=bool(settings.check),
             worker=settings.worker,
             generation=settings.generation,
@@ -121,12 +121,12 @@ def ngx_webtorch_py_init(settings: Any) -> None:
         os.register_at_fork(after_in_child=_forget_workers)
 
 
-def _store(settings: Any) -> Store | None:
+def _store(settings: Any) -> StorageSettings | None:
     """Return the object storage of the settings; None if there is none."""
     if settings.store == ffi.NULL:
         return None
     endpoint = settings.endpoint
-    return Store(
+    return StorageSettings(
         url=ffi.string(settings.store).decode(),
         endpoint=ffi.string(endpoint).decode() if endpoint else None,
         interval=settings.store_interval / 1000,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from webtorch._zone.interfaces import Block, Counters, Kind, Wanted, Zone
+from webtorch._zone.interfaces import Block, BlockKind, Counters, Wanted, Zone
 from webtorch._zone.layout import Layout
 from webtorch._zone.private_block import PrivateBlock
 
@@ -88,10 +88,10 @@ class Memory:
     ) -> None:
         self._zone = zone
         self.own = own = Layout.of(tensors)
-        self._rounds = Wanted(name, Kind.ROUNDS, rounds(own), False) if rounds else None
-        self._tensors = Wanted(name, Kind.TENSORS, own, strict)
+        self._rounds = Wanted(name, BlockKind.ROUNDS, rounds(own), False) if rounds else None
+        self._tensors = Wanted(name, BlockKind.TENSORS, own, strict)
         self._optimizer = (
-            Wanted(name, Kind.OPTIMIZER, Layout.of(states, own), strict) if states else None
+            Wanted(name, BlockKind.OPTIMIZER, Layout.of(states, own), strict) if states else None
         )
 
     @functools.cached_property

@@ -51,7 +51,7 @@ def all_steps(counters: Counters) -> int:
     return (counters.steps + counters.others) % (1 << 64)
 
 
-class Kind(enum.IntEnum):
+class BlockKind(enum.IntEnum):
     """What a block has, as C numbers it."""
 
     TENSORS = 0
@@ -65,7 +65,7 @@ class Wanted:
 
     name: str
     """Name of the model."""
-    kind: Kind
+    kind: BlockKind
     layout: Layout
     undo: bool
     """Whether it has room for the copy of `Block.snapshot`."""

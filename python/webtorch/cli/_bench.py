@@ -14,7 +14,7 @@ from webtorch.cli._call import full_url, prepare, send
 from webtorch.cli._errors import CommandError
 from webtorch.cli._examples import document
 from webtorch.cli._functions import Function, Tensor
-from webtorch.cli._load import Client, Result, Target, describe, find_wrk, run_wrk
+from webtorch.cli._load import Client, LoadTarget, Result, describe, find_wrk, run_wrk
 from webtorch.cli._options import header_option, insecure_option, option
 from webtorch.cli._text import table
 
@@ -95,7 +95,7 @@ def bench(
             headers.setdefault("Content-Type", "application/json")
             if not as_json:
                 click.echo(f"{function.signature()}")
-    target = Target(url, method or ("GET" if body is None else "POST"), headers, body or b"")
+    target = LoadTarget(url, method or ("GET" if body is None else "POST"), headers, body or b"")
     _try(target, insecure, "" if data else ": give DATA, see --help")
 
     wrk = find_wrk(target, insecure) if client != "own" else None
@@ -116,7 +116,7 @@ def bench(
         sys.exit(1)
 
 
-def _try(target: Target, insecure: bool, hint: str) -> None:
+def _try(target: LoadTarget, insecure: bool, hint: str) -> None:
     """Send one request.
 
     Raises:

@@ -32,7 +32,7 @@ TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
 @dataclass(frozen=True)
-class Settings:
+class ServeSettings:
     """What a user may choose."""
 
     host: str
@@ -55,7 +55,7 @@ class Settings:
         return f"{scheme}://{_bracketed(host)}:{self.port}"
 
 
-def write(settings: Settings, target: Target, application: Application, nginx: Nginx) -> str:
+def write(settings: ServeSettings, target: Target, application: Application, nginx: Nginx) -> str:
     """Return a configuration; its relative paths are below the prefix (nginx -p)."""
     lines = [
         *_main(settings, nginx),
@@ -71,7 +71,7 @@ def write(settings: Settings, target: Target, application: Application, nginx: N
     return "\n".join(lines) + "\n"
 
 
-def _main(settings: Settings, nginx: Nginx) -> Iterator[str]:
+def _main(settings: ServeSettings, nginx: Nginx) -> Iterator[str]:
     if nginx.module:
         yield f"load_module {_quoted(nginx.module)};"
         yield ""
@@ -94,7 +94,7 @@ def _main(settings: Settings, nginx: Nginx) -> Iterator[str]:
 
 
 def _http(
-    settings: Settings, target: Target, application: Application, nginx: Nginx
+    settings: ServeSettings, target: Target, application: Application, nginx: Nginx
 ) -> Iterator[str]:
     if nginx.mime_types:
         yield f"include {_quoted(nginx.mime_types)};"
@@ -120,7 +120,7 @@ def _http(
         yield f"webtorch_checkpoint {_quoted(settings.checkpoint)};"
 
 
-def _server(settings: Settings, nginx: Nginx) -> Iterator[str]:
+def _server(settings: ServeSettings, nginx: Nginx) -> Iterator[str]:
     address = f"{_bracketed(settings.host)}:{settings.port}"
     if settings.certificate is None:
         yield f"listen {address};"
@@ -183,7 +183,7 @@ def _pieces(text: str) -> list[str]:
     return [text[begin : begin + PIECE] for begin in range(0, len(text), PIECE)]
 
 
-def _zone(settings: Settings, application: Application) -> str:
+def _zone(settings: ServeSettings, application: Application) -> str:
     """Return the size of the zone; empty: there is none."""
     if settings.zone == "off" and not settings.checkpoint:
         return ""

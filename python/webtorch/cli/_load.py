@@ -32,7 +32,7 @@ end
 
 
 @dataclass(frozen=True)
-class Target:
+class LoadTarget:
     """A request that is sent again and again."""
 
     url: str
@@ -72,7 +72,7 @@ class Result:
         return self.latencies[min(int(share * len(self.latencies)), len(self.latencies) - 1)]
 
 
-def find_wrk(target: Target, insecure: bool) -> str | None:
+def find_wrk(target: LoadTarget, insecure: bool) -> str | None:
     """Return the path of wrk, if it can send the requests."""
     # it checks no certificate, and waits for the body of an answer to HEAD
     if target.method == "HEAD" or (target.url.startswith("https:") and not insecure):
@@ -80,7 +80,7 @@ def find_wrk(target: Target, insecure: bool) -> str | None:
     return shutil.which("wrk")
 
 
-def run_wrk(path: str, target: Target, connections: int, seconds: float) -> Result:
+def run_wrk(path: str, target: LoadTarget, connections: int, seconds: float) -> Result:
     """Measure with wrk.
 
     Raises:
@@ -128,7 +128,7 @@ class Client:
 
     """
 
-    def __init__(self, target: Target, connections: int, insecure: bool = False) -> None:
+    def __init__(self, target: LoadTarget, connections: int, insecure: bool = False) -> None:
         parts = urlsplit(target.url)
         self._host = parts.hostname or ""
         self._is_tls = parts.scheme == "https"

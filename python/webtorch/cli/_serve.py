@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from webtorch.cli import _configuration, _examples
-from webtorch.cli._configuration import Settings
+from webtorch.cli._configuration import ServeSettings
 from webtorch.cli._discovery import Application, Discovery
 from webtorch.cli._errors import CommandError
 from webtorch.cli._functions import Function
@@ -116,7 +116,7 @@ def serve(
         port = find_port(host, port)
         if checkpoint:
             checkpoint.mkdir(parents=True, exist_ok=True)
-    settings = Settings(
+    settings = ServeSettings(
         host,
         port,
         workers,
@@ -159,7 +159,7 @@ class _Serving:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: ServeSettings,
         target: Target,
         nginx: Nginx,
         terminal: Terminal,

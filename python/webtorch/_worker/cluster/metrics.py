@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from webtorch._cluster.lineage import id_of
 from webtorch._cluster.rounds import Round
 from webtorch._cluster.store import State
-from webtorch._metrics.cells import SECONDS, Cells, Kind, Wanted, own_cells
+from webtorch._metrics.cells import SECONDS, Cells, MetricKind, Wanted, own_cells
 from webtorch._zone.rounds_store import RoundsStore
 from webtorch.metrics import Counter, Gauge, Histogram
 
@@ -56,7 +56,7 @@ class Metrics:
         self._seconds = Histogram(
             own_cells(
                 Wanted(
-                    Kind.HISTOGRAM,
+                    MetricKind.HISTOGRAM,
                     "webtorch_cluster_round_seconds",
                     "",
                     "Time of a round.",
@@ -191,7 +191,7 @@ class Metrics:
     def _set(self, name: str, text: str, value: float, labels: str = "") -> None:
         key = name, labels
         if key not in self._gauges:
-            wanted = Wanted(Kind.MAX, name, labels, text)
+            wanted = Wanted(MetricKind.MAX, name, labels, text)
             self._gauges[key] = own_cells(wanted)
         Gauge(self._gauges[key]).set(value)
 
@@ -207,4 +207,4 @@ def _steps_of_hosts(stores: Mapping[str, RoundsStore]) -> dict[str, int]:
 
 
 def _counter(name: str, text: str, labels: str = "") -> Counter:
-    return Counter(own_cells(Wanted(Kind.COUNTER, name, labels, text)))
+    return Counter(own_cells(Wanted(MetricKind.COUNTER, name, labels, text)))

@@ -8,7 +8,13 @@ from typing import Any
 
 import torch
 
-from webtorch._handlers.functions import METHODS, Handler, Kind, TensorFunction, served_methods
+from webtorch._handlers.functions import (
+    METHODS,
+    Handler,
+    HandlerKind,
+    TensorFunction,
+    served_methods,
+)
 from webtorch._models.model import models
 from webtorch._schema.missing import Gaps
 from webtorch._schema.schema import DTYPES, STRING_TYPES, Schema, TensorSpec
@@ -24,7 +30,7 @@ _OPTIONAL, _MISSING, _DEFAULT = 1, 2, 4
 _STREAM_OPEN, _STREAM_CLOSE, _STREAM_DONE, _STREAM_ITEMS, _STREAM_GENERATE = 1, 2, 4, 8, 16
 
 # kinds whose calls may train; of a stream those of "open" and "close"
-_TRAINING = (Kind.TRAIN, Kind.HANDLER, Kind.STREAM)
+_TRAINING = (HandlerKind.TRAIN, HandlerKind.HANDLER, HandlerKind.STREAM)
 
 _METHODS = {method: 1 << index for index, method in enumerate(METHODS)}
 _DTYPES: dict[Any, int] = {

@@ -13,7 +13,7 @@ import torch
 import webtorch
 from webtorch._device import devices
 from webtorch._handlers import lookup
-from webtorch._handlers.functions import Handler, Kind, TensorFunction
+from webtorch._handlers.functions import Handler, HandlerKind, TensorFunction
 from webtorch._handlers.lookup import HandlerNotFoundError
 from webtorch._models import compiled, model_state
 from webtorch._models.model import models
@@ -27,7 +27,7 @@ from webtorch._streams.streams import StreamFunction
 from webtorch._worker.exchange import hints
 from webtorch._worker.exchange.schema_writer import read_captures, write_schema, write_values
 from webtorch._worker.loading.warm_up import warm_up
-from webtorch._worker.models.served_versions import Function, models_of, versions
+from webtorch._worker.models.served_versions import ServedFunction, models_of, versions
 from webtorch._worker.runners.device_runner import tensor_runner
 from webtorch._worker.runners.generation_runner import OPEN, OpenRunner
 from webtorch._worker.runners.generator_runner import GeneratorRunner
@@ -120,7 +120,9 @@ def _device_of(handler: Handler, default: str) -> str:
         SignatureError: It is not there.
 
     """
-    if handler.kind not in (Kind.INFER, Kind.TRAIN) or not isinstance(handler, TensorFunction):
+    if handler.kind not in (HandlerKind.INFER, HandlerKind.TRAIN) or not isinstance(
+        handler, TensorFunction
+    ):
         return ""
     try:
         return devices.resolve(handler.device or default, model_state.announces)
@@ -147,7 +149,7 @@ def _require_version(name: str, schema: Any, handler: Handler) -> None:
         versions.require(spec)
 
 
-def tensor_functions(*, shadows: bool = True) -> list[Function]:
+def tensor_functions(*, shadows: bool = True) -> list[ServedFunction]:
     """Return the functions of tensors that directives name, each once.
 
     Args:
@@ -155,7 +157,7 @@ def tensor_functions(*, shadows: bool = True) -> list[Function]:
 
     """
     found = {
-        runner.name: Function(runner.name, runner.handler)
+        runner.name: ServedFunction(runner.name, runner.handler)
         for runner in reversed(_runners)
         if isinstance(runner.handler, TensorFunction) and (shadows or runner not in _shadows)
     }
@@ -172,7 +174,7 @@ def users(model: str) -> list[str]:
     return [name for name, used in _users[1].items() if model in used]
 
 
-def _of_versions() -> list[Function]:
+def _of_versions() -> list[ServedFunction]:
     """Return those whose requests may name a version: a stream keeps that of its `open`."""
     return [each for each in tensor_functions() if not isinstance(each.function, StreamFunction)]
 
@@ -185,7 +187,7 @@ def _load_life(name: str, schema: Any) -> Runner:
     handler = _find(name)
     if not isinstance(handler, StreamFunction):
         raise HandlerNotFoundError(f'"{name}" is not of a stream')
-    schema.kind = Kind.HANDLER
+    schema.kind = HandlerKind.HANDLER
     write_values(schema, ())
     life: StreamFunction | ResumableFunction = handler
     if schema.stream & lib.WEBTORCH_STREAM_RESUME:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from webtorch._handlers.functions import Kind
+from webtorch._handlers.functions import HandlerKind
 from webtorch._models.compiled import compiling
 from webtorch._models.model import models
 from webtorch._schema.missing import Masked
@@ -38,7 +38,7 @@ def warm_up(runners: Sequence[Any]) -> None:
             if (
                 isinstance(runner, TensorRunner)
                 and not runner.is_handed
-                and runner.handler.kind == Kind.INFER
+                and runner.handler.kind == HandlerKind.INFER
                 and compiled & models_of(runner.handler)
             ):
                 _call(runner)

@@ -37,7 +37,7 @@ _FOREIGN = {*sys.stdlib_module_names, "numpy", "torch", "webtorch"}
 
 
 @dataclass(frozen=True)
-class Function:
+class ServedFunction:
     """A function that requests name with a version, in the inference protocol."""
 
     name: str
@@ -51,7 +51,7 @@ class Versions:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         """Held while versions are loaded and unloaded, and while code is imported again."""
-        self.functions: Callable[[], Iterable[Function]] = tuple
+        self.functions: Callable[[], Iterable[ServedFunction]] = tuple
         """Returns the functions that requests name with a version."""
         self._numbers: dict[str, int] = {}
         self._next = itertools.count(1)
@@ -179,7 +179,7 @@ class Versions:
                 self._dropped.append((time.monotonic() + GRACE, self._numbers.pop(spec)))
             self.forget()
 
-    def _wanted(self, functions: Iterable[Function]) -> dict[str, Mapping[str, Model]]:
+    def _wanted(self, functions: Iterable[ServedFunction]) -> dict[str, Mapping[str, Model]]:
         """Return models by their names for each name that C finds."""
         grouped = {name: models.versions(name) for name in _names()}
         if not self._named and all(len(versions) < 2 for versions in grouped.values()):

@@ -22,7 +22,7 @@ from webtorch._handlers.batches import (
     compute,
     set_error,
 )
-from webtorch._handlers.functions import Kind, TensorFunction
+from webtorch._handlers.functions import HandlerKind, TensorFunction
 from webtorch._models import model_versions
 from webtorch._native import ffi, lib
 from webtorch._schema import strings
@@ -49,7 +49,7 @@ class Result(asyncio.Future[Any]):
 
     posted: Any = None
     """C's rows, a webtorch_rows_t; None when they have ended."""
-    target: "Target"
+    target: "PostTarget"
 
     def cancel(self, msg: Any = None) -> bool:
         """Cancel it, and leave the batch if that does not run yet."""
@@ -59,7 +59,7 @@ class Result(asyncio.Future[Any]):
         return is_cancelled
 
 
-class Target:
+class PostTarget:
     """A function of tensors with its number in C.
 
     Args:
@@ -84,7 +84,7 @@ class Target:
         if self._rows and len(self._rows) == 1 and schema.batched:
             dtype, size, shape = self._rows[0]
             self._only = dtype, size, (1, *shape)
-        self._is_training = function.kind == Kind.TRAIN
+        self._is_training = function.kind == HandlerKind.TRAIN
         # for the only thread that gathers rows
         self._gathered = self._new_rows()
         self._gathered.gather = 1
@@ -218,7 +218,7 @@ class Posting:
         self._runners = runners
         self._run = run
         self._lock = threading.Lock()
-        self._targets: dict[Batched, Target] = {}
+        self._targets: dict[Batched, PostTarget] = {}
         self._made: dict[str, list[tuple[int, TensorRunner]]] = {}
         self._waiting: dict[Any, Result] = {}
         self._finished = ffi.new("webtorch_rows_t *[]", RESULTS_AT_ONCE)
@@ -282,7 +282,7 @@ class Posting:
         self._is_gathering = False
         lib.ngx_webtorch_rows_post_gathered()
 
-    def _find(self, function: Batched) -> Target:
+    def _find(self, function: Batched) -> PostTarget:
         """Return the target of a function: of the first directive that names it, or a new one."""
         assert isinstance(function, TensorFunction)
         with self._lock:
@@ -298,7 +298,7 @@ class Posting:
             ]
             for old in replaced:
                 del self._targets[old]
-            target = self._targets[function] = Target(number, function)
+            target = self._targets[function] = PostTarget(number, function)
         return target
 
     def _make(self, function: TensorFunction) -> int:

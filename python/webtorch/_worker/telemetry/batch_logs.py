@@ -6,7 +6,7 @@ from typing import Any
 
 from webtorch._core import trace_context
 from webtorch._core.errors import HTTPError
-from webtorch._handlers.functions import Kind
+from webtorch._handlers.functions import HandlerKind
 from webtorch._models.model import Model
 from webtorch._models.model_versions import chosen
 from webtorch._native import ffi, lib
@@ -46,7 +46,7 @@ def run(call: Callable[..., None], slot: int, generation: int, rows: int, batch:
     span = None
     if watch & _TRACE:
         runner = runners[batch.handler]
-        traces = Ids(batch, runner.handler.kind == Kind.HANDLER)
+        traces = Ids(batch, runner.handler.kind == HandlerKind.HANDLER)
         token = trace_context.current.set(traces)
         span = spans.begin(runner.name, batch) if watch & _SPANS else None
     try:

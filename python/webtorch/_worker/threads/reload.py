@@ -17,7 +17,7 @@ POLL = 0.5
 """Seconds between polls of the files."""
 
 
-class Watcher(threading.Thread):
+class Reloader(threading.Thread):
     """Polls the files of the user's modules, and calls `reload` when one has changed.
 
     It is made before these modules are imported. They serve until `reload` returns.

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from webtorch._metrics.cells import Kind, Wanted, own_cells
+from webtorch._metrics.cells import MetricKind, Wanted, own_cells
 from webtorch._metrics.counts import Counts
 from webtorch._zone.shared_state import SharedState
 from webtorch._zone.stored import StoredCheckpoints
@@ -79,7 +79,7 @@ class Uploader(threading.Thread):
             result: Counter(
                 own_cells(
                     Wanted(
-                        Kind.COUNTER,
+                        MetricKind.COUNTER,
                         "webtorch_storage_checkpoints_total",
                         f'result="{result}"',
                         "Checkpoints that were written to object storage, or could not be.",

@@ -17,7 +17,7 @@ from webtorch._worker.control.follower import Follower
 from webtorch._worker.models.served_versions import versions
 from webtorch._worker.process import seeds
 from webtorch._worker.process.interpreter_exit import finish
-from webtorch._worker.threads.reload import Watcher
+from webtorch._worker.threads.reload import Reloader
 from webtorch._worker.threads.saver import Saver
 from webtorch._worker.threads.uploader import Uploader
 from webtorch._zone.bucket import Bucket
@@ -29,7 +29,7 @@ from webtorch._zone.zone import NginxZone
 
 
 @dataclass(frozen=True)
-class Store:
+class StorageSettings:
     """Object storage for checkpoints."""
 
     url: str
@@ -43,7 +43,7 @@ class Store:
 
 
 @dataclass(frozen=True)
-class Settings:
+class WorkerSettings:
     """Settings of nginx's configuration."""
 
     check: bool
@@ -60,7 +60,7 @@ class Settings:
     """Seconds between checkpoints."""
     keep: int
     """Number of checkpoints of a model that are kept."""
-    store: Store | None
+    store: StorageSettings | None
     """Object storage for checkpoints; None if there is none."""
     reload: bool
     """Whether code that changes on disk is reloaded."""
@@ -74,7 +74,7 @@ class Settings:
     """Whether the functions that workers hand to one of them run here."""
 
 
-class Process:
+class WorkerThreads:
     """A worker, or a process that checks handlers.
 
     It is made before handlers are loaded.
@@ -86,7 +86,7 @@ class Process:
     """
 
     def __init__(
-        self, settings: Settings, reload_handlers: Callable[[Iterable[str]], None]
+        self, settings: WorkerSettings, reload_handlers: Callable[[Iterable[str]], None]
     ) -> None:
         process.checks = settings.check
         process.owns = settings.owner
@@ -120,7 +120,7 @@ class Process:
         if settings.reload:
             # bytecode of a file that is written twice in a second would be taken for current
             sys.dont_write_bytecode = True
-            threads.append(Watcher(settings.roots, self._reload))
+            threads.append(Reloader(settings.roots, self._reload))
         self._reload_handlers = reload_handlers
         self._worker = settings.worker, settings.generation
         self._reloads = 0
@@ -158,7 +158,7 @@ class Process:
             seeds.mix(*self._worker, self._reloads)
 
 
-def _uploader(store: Store, cluster: ClusterSettings | None, zone: NginxZone) -> Uploader:
+def _uploader(store: StorageSettings, cluster: ClusterSettings | None, zone: NginxZone) -> Uploader:
     """Return the thread that writes to object storage, from which models begin, too."""
     host = cluster.id if cluster else ""
     bucket = Bucket(store.url, store.endpoint)
