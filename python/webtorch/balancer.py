@@ -50,6 +50,18 @@ FEATURES = (
 HIDDEN = 8
 """Most neurons of the hidden layer of a policy's network."""
 
+_STEPS, _BATCH = 4, 256
+"""Steps of Adam in a round, and samples of each."""
+
+_AVERAGED = 2000
+"""Requests that the averages of the losses are over, about."""
+
+_MIN_SECONDS = 1e-6
+"""Shortest time of a request that is learned."""
+
+_MAX_LOG2 = 5.0
+"""Largest correction, log2 of the factor."""
+
 
 @dataclass(frozen=True, slots=True)
 class Samples:
@@ -227,8 +239,9 @@ class Policy:
             samples: Finished requests.
 
         """
-        cost = self.cost(samples).clamp_min(1e-6)
-        return torch.log2(cost / samples.expected.clamp_min(1e-6)).clamp(-5.0, 5.0)
+        cost = self.cost(samples).clamp_min(_MIN_SECONDS)
+        expected = samples.expected.clamp_min(_MIN_SECONDS)
+        return torch.log2(cost / expected).clamp(-_MAX_LOG2, _MAX_LOG2)
 
     def round(self, samples: Samples) -> None:
         """Judge the network on the requests finished since the last round, then learn from them.
@@ -259,7 +272,7 @@ class Policy:
             loss = huber_loss(predicted, target).item()
             baseline = huber_loss(constant.expand_as(target), target).item()
         # a moving average over about 2000 requests
-        share = min(1.0, len(samples) / 2000)
+        share = min(1.0, len(samples) / _AVERAGED)
         if math.isinf(self.loss):
             self.loss, self.baseline = loss, baseline
         self.loss += share * (loss - self.loss)
@@ -273,8 +286,8 @@ class Policy:
 
         """
         target = self.target(samples)
-        for _ in range(4):
-            batch = torch.randint(len(samples), (min(256, len(samples)),))
+        for _ in range(_STEPS):
+            batch = torch.randint(len(samples), (min(_BATCH, len(samples)),))
             loss = huber_loss(self.net(samples.features[batch]).squeeze(1), target[batch])
             loss.backward()  # type: ignore[no-untyped-call]
             self._adam.step()

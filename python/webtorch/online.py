@@ -34,6 +34,9 @@ log = logging.getLogger("webtorch")
 MAX_POINTS = 16
 """Values of a batch that the detector is given; those of larger batches are means of samples."""
 
+_CLOCK = 8
+"""Values between two looks of the detector for a change."""
+
 
 @dataclass(frozen=True)
 class Drift:
@@ -82,7 +85,7 @@ class Monitor:
         self.samples = 0
         self.drifts = 0
         self._on_drift = on_drift
-        self._detector = ADWIN(delta=delta, clock=8)
+        self._detector = ADWIN(delta=delta, clock=_CLOCK)
         self._sum = 0.0
         self._frozen_until: float = 0
         self._raised_until: float = 0
