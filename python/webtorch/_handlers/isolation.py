@@ -53,47 +53,14 @@ def isolate(
 
     """
     total = sum(span.rows for span in spans)
-    outputs: list[Any] = []
-    failures: dict[int, BaseException] = {}
-    is_alike = True
-    is_trained = False
-
-    def halve(begin: int, end: int, failure: BaseException) -> None:
-        if end - begin == 1:
-            failures[begin] = failure
-            return
-        middle = (begin + end) // 2
-        attempt(begin, middle)
-        attempt(middle, end)
-
-    def attempt(begin: int, end: int) -> None:
-        first = spans[begin].first
-        last = spans[end - 1].first + spans[end - 1].rows
-        progress.begin()
-        try:
-            results = run(_rows_of(inputs, range(first, last)), last - first)
-        except BaseException as error:
-            if progress.has_stepped():
-                failures.update(dict.fromkeys(range(begin, end), error))
-            else:
-                halve(begin, end, error)
-            return
-        nonlocal is_alike, is_trained
-        is_trained = is_trained or progress.has_stepped()
-        if not outputs:
-            outputs.extend(_blank(specs, results, total))
-        for output, result in zip(outputs, results, strict=True):
-            if strings.shape(output)[1:] == strings.shape(result)[1:]:
-                output[first:last] = result
-            else:
-                is_alike = False
-
-    halve(0, len(spans), failure)
-    if is_alike:
-        return outputs, failures
+    halving = _Halving(run, specs, inputs, spans, total)
+    halving.halve(0, len(spans), failure)
+    failures = halving.failures
+    if halving.is_alike:
+        return halving.outputs, failures
 
     others = [index for index in range(len(spans)) if index not in failures]
-    if is_trained:
+    if halving.is_trained:
         differ = TypeError("it returned tensors of several sizes for the parts of a batch")
         return [], failures | dict.fromkeys(others, differ)
     try:
@@ -101,6 +68,60 @@ def isolate(
         return _run_together(run, specs, inputs, spans, total), failures
     except BaseException as error:
         return [], failures | dict.fromkeys(others, error)
+
+
+class _Halving:
+    """Runs halves of a batch of `total` rows; the arguments are those of `isolate`."""
+
+    def __init__(
+        self,
+        run: Run,
+        specs: Sequence[TensorSpec],
+        inputs: Sequence[Any],
+        spans: Sequence[Span],
+        total: int,
+    ) -> None:
+        self._run = run
+        self._specs = specs
+        self._inputs = inputs
+        self._spans = spans
+        self._total = total
+        self.outputs: list[Any] = []
+        self.failures: dict[int, BaseException] = {}
+        self.is_alike = True
+        """Whether the outputs of all parts have the same axes."""
+        self.is_trained = False
+        """Whether a part has made a training step."""
+
+    def halve(self, begin: int, end: int, failure: BaseException) -> None:
+        """Run each half of some requests that have failed together."""
+        if end - begin == 1:
+            self.failures[begin] = failure
+            return
+        middle = (begin + end) // 2
+        self._attempt(begin, middle)
+        self._attempt(middle, end)
+
+    def _attempt(self, begin: int, end: int) -> None:
+        first = self._spans[begin].first
+        last = self._spans[end - 1].first + self._spans[end - 1].rows
+        progress.begin()
+        try:
+            results = self._run(_rows_of(self._inputs, range(first, last)), last - first)
+        except BaseException as error:
+            if progress.has_stepped():
+                self.failures.update(dict.fromkeys(range(begin, end), error))
+            else:
+                self.halve(begin, end, error)
+            return
+        self.is_trained = self.is_trained or progress.has_stepped()
+        if not self.outputs:
+            self.outputs.extend(_blank(self._specs, results, self._total))
+        for output, result in zip(self.outputs, results, strict=True):
+            if strings.shape(output)[1:] == strings.shape(result)[1:]:
+                output[first:last] = result
+            else:
+                self.is_alike = False
 
 
 def _run_together(

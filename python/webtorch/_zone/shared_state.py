@@ -86,12 +86,7 @@ class SharedState:
             if isinstance(tensor, Tensor) and not tensor.numel()
         }
         self._shared = {id(tensor) for tensor in self._tensors.values()}
-        for other in _all():
-            if other.name != name and other._shared & self._shared:
-                raise ValueError(
-                    f'models "{other.name}" and "{name}" have a tensor in common, which can be '
-                    "in the memory of one of them only"
-                )
+        self._refuse_common_tensors()
         self.keys = frozenset(self._tensors)
         self.parameters = frozenset(
             key for key, tensor in self._tensors.items() if isinstance(tensor, nn.Parameter)
@@ -125,6 +120,14 @@ class SharedState:
         with _lock:
             instances.add(self)
             _record(self.blocks)
+
+    def _refuse_common_tensors(self) -> None:
+        for other in _all():
+            if other.name != self.name and other._shared & self._shared:
+                raise ValueError(
+                    f'models "{other.name}" and "{self.name}" have a tensor in common, which can '
+                    "be in the memory of one of them only"
+                )
 
     @property
     def steps(self) -> int:

@@ -279,13 +279,19 @@ def _used_by(function: types.FunctionType) -> Iterable[Any]:
         for name in code.co_names:
             value = function.__globals__.get(name)
             if isinstance(value, types.ModuleType):
-                if value.__name__.partition(".")[0] not in _FOREIGN:
-                    for each in code.co_names:
-                        # modules may make attributes when they are used
-                        with contextlib.suppress(Exception):
-                            yield getattr(value, each, None)
+                yield from _of_module(value, code.co_names)
             elif value is not None:
                 yield value
+
+
+def _of_module(module: types.ModuleType, names: Iterable[str]) -> Iterable[Any]:
+    """Yield what a module has under some names."""
+    if module.__name__.partition(".")[0] in _FOREIGN:
+        return
+    for name in names:
+        # modules may make attributes when they are used
+        with contextlib.suppress(Exception):
+            yield getattr(module, name, None)
 
 
 versions = Versions()
