@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from webtorch._core.errors import HTTPError
     from webtorch._core.process import is_check, is_owner, on_exit
     from webtorch._handlers.batches import BatchTimeoutError, QueueFullError
-    from webtorch._handlers.functions import handler, infer, train
+    from webtorch._handlers.decorators import handler, infer, train
     from webtorch._handlers.request import Request
     from webtorch._handlers.response import Response
     from webtorch._metrics.rewards import reward
@@ -51,8 +51,8 @@ else:
         "State": "_streams.streams",
         "Strings": "_schema.schema",
         "generate": "_streams.generations",
-        "handler": "_handlers.functions",
-        "infer": "_handlers.functions",
+        "handler": "_handlers.decorators",
+        "infer": "_handlers.decorators",
         "is_check": "_core.process",
         "is_owner": "_core.process",
         "load_package": "_models.packages",
@@ -60,7 +60,7 @@ else:
         "reward": "_metrics.rewards",
         "stage": "_metrics.stages",
         "stream": "_streams.streams",
-        "train": "_handlers.functions",
+        "train": "_handlers.decorators",
     }
 
     def __getattr__(name):

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from webtorch._core.errors import HTTPError
-from webtorch._handlers.functions import handler
+from webtorch._handlers.decorators import handler
 from webtorch._handlers.request import Request
 from webtorch._handlers.response import Response
 from webtorch._schema.schema import DTYPES, MAX_TENSORS

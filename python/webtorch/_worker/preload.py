@@ -9,7 +9,7 @@ here, so that all workers draw the same initial weights.
 import sys
 
 import webtorch._core.process
-import webtorch._handlers.functions
+import webtorch._handlers.decorators
 import webtorch._models.model
 import webtorch._worker.process.environment
 import webtorch._worker.process.permissions

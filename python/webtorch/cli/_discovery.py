@@ -139,7 +139,7 @@ def main() -> None:
 
     import torch._dynamo  # noqa: F401 - made by each optimizer otherwise, in a second
 
-    import webtorch._handlers.functions
+    import webtorch._handlers.decorators
     import webtorch._models.model
     import webtorch._openapi.documents  # noqa: F401
 

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from webtorch._core.errors import HTTPError
-from webtorch._handlers.functions import handler
+from webtorch._handlers.decorators import handler
 from webtorch._handlers.request import Request
 from webtorch._models.model_versions import VersionError
 from webtorch._worker.control import peers
