@@ -163,7 +163,7 @@
 #define WEBTORCH_SAME_STEPS   0xffffffffffffffff
 
 /* in place of the number of a caller */
-#define WEBTORCH_HANDED       0xffffffffffffffff
+#define WEBTORCH_OFFLOADED    0xffffffffffffffff
 
 /* types of metrics, see metrics/ */
 #define WEBTORCH_METRIC_COUNTER    0

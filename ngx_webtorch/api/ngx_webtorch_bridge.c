@@ -1903,7 +1903,7 @@ static void _cffi_checkfld_typedef_webtorch_schema_t(webtorch_schema_t *p)
   { char(*tmp)[16] = &p->device; (void)tmp; }
   (void)((p->slow) | 0);  /* check that 'webtorch_schema_t.slow' is an integer */
   (void)((p->shadow) | 0);  /* check that 'webtorch_schema_t.shadow' is an integer */
-  (void)((p->handed) | 0);  /* check that 'webtorch_schema_t.handed' is an integer */
+  (void)((p->offloaded) | 0);  /* check that 'webtorch_schema_t.offloaded' is an integer */
   (void)((p->max_batch) | 0);  /* check that 'webtorch_schema_t.max_batch' is an integer */
 }
 struct _cffi_align_typedef_webtorch_schema_t { char x; webtorch_schema_t y; };
@@ -5265,15 +5265,6 @@ static int _cffi_const_WEBTORCH_GUEST_OFF(unsigned long long *o)
   return n;
 }
 
-static int _cffi_const_WEBTORCH_HANDED(unsigned long long *o)
-{
-  int n = (WEBTORCH_HANDED) <= 0;
-  *o = (unsigned long long)((WEBTORCH_HANDED) | 0);  /* check that WEBTORCH_HANDED is an integer */
-  if (!_cffi_check_int(*o, n, 18446744073709551615U))
-    n |= 2;
-  return n;
-}
-
 static int _cffi_const_WEBTORCH_HANDLER(unsigned long long *o)
 {
   int n = (WEBTORCH_HANDLER) <= 0;
@@ -5666,6 +5657,15 @@ static int _cffi_const_WEBTORCH_NSIZES(unsigned long long *o)
   int n = (WEBTORCH_NSIZES) <= 0;
   *o = (unsigned long long)((WEBTORCH_NSIZES) | 0);  /* check that WEBTORCH_NSIZES is an integer */
   if (!_cffi_check_int(*o, n, 10U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_OFFLOADED(unsigned long long *o)
+{
+  int n = (WEBTORCH_OFFLOADED) <= 0;
+  *o = (unsigned long long)((WEBTORCH_OFFLOADED) | 0);  /* check that WEBTORCH_OFFLOADED is an integer */
+  if (!_cffi_check_int(*o, n, 18446744073709551615U))
     n |= 2;
   return n;
 }
@@ -6091,7 +6091,6 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_GUEST_ALWAYS", (void *)_cffi_const_WEBTORCH_GUEST_ALWAYS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_GUEST_AUTO", (void *)_cffi_const_WEBTORCH_GUEST_AUTO, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_GUEST_OFF", (void *)_cffi_const_WEBTORCH_GUEST_OFF, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
-  { "WEBTORCH_HANDED", (void *)_cffi_const_WEBTORCH_HANDED, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_HANDLER", (void *)_cffi_const_WEBTORCH_HANDLER, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_HEAD", (void *)_cffi_const_WEBTORCH_HEAD, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_HIDDEN", (void *)_cffi_const_WEBTORCH_HIDDEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -6136,6 +6135,7 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_NOT_SET", (void *)_cffi_const_WEBTORCH_NOT_SET, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_NO_BLOCK", (void *)_cffi_const_WEBTORCH_NO_BLOCK, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_NSIZES", (void *)_cffi_const_WEBTORCH_NSIZES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_OFFLOADED", (void *)_cffi_const_WEBTORCH_OFFLOADED, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_ONLY_SLOT", (void *)_cffi_const_WEBTORCH_ONLY_SLOT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_OPTIMIZER", (void *)_cffi_const_WEBTORCH_OPTIMIZER, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_OPTIONAL", (void *)_cffi_const_WEBTORCH_OPTIONAL, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -6873,9 +6873,9 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "shadow", offsetof(webtorch_schema_t, shadow),
               sizeof(((webtorch_schema_t *)0)->shadow),
               _CFFI_OP(_CFFI_OP_NOOP, 236) },
-  { "handed", offsetof(webtorch_schema_t, handed),
-              sizeof(((webtorch_schema_t *)0)->handed),
-              _CFFI_OP(_CFFI_OP_NOOP, 236) },
+  { "offloaded", offsetof(webtorch_schema_t, offloaded),
+                 sizeof(((webtorch_schema_t *)0)->offloaded),
+                 _CFFI_OP(_CFFI_OP_NOOP, 236) },
   { "max_batch", offsetof(webtorch_schema_t, max_batch),
                  sizeof(((webtorch_schema_t *)0)->max_batch),
                  _CFFI_OP(_CFFI_OP_NOOP, 9) },

@@ -3,7 +3,7 @@
 #include "ngx_webtorch_batch_rows.h"
 #include "ngx_webtorch_buffer.h"
 #include "ngx_webtorch_defer.h"
-#include "ngx_webtorch_give.h"
+#include "ngx_webtorch_offload.h"
 #include "ngx_webtorch_tensor.h"
 
 
@@ -296,8 +296,8 @@ ngx_webtorch_batch_is_outgrown(ngx_webtorch_batch_t *batch,
 
     rows = layout->rows;
 
-    if (batch->runner->handed
-        && ngx_webtorch_give_exceeds(batch, rows, layout->text))
+    if (batch->runner->offloaded
+        && ngx_webtorch_offload_exceeds(batch, rows, layout->text))
     {
         return 1;
     }

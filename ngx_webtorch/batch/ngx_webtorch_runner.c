@@ -43,7 +43,7 @@ ngx_webtorch_runner_create(ngx_cycle_t *cycle, ngx_webtorch_handler_t *handler)
     }
 
     runner->handler = handler;
-    runner->handed = handler->handed;
+    runner->offloaded = handler->offloaded;
     runner->log = cycle->log;
     runner->run = ngx_webtorch_worker_run(&handler->name);
 

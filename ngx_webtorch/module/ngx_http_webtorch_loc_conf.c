@@ -10,7 +10,7 @@
 #include "ngx_http_webtorch_stream_conf.h"
 
 
-/* bytes of a batch in the hands of another worker; pages are allocated when
+/* bytes of a batch that another worker runs; pages are allocated when
    they are written */
 #define NGX_HTTP_WEBTORCH_OWNER_SIZE  (256 * 1024 * 1024)
 #define NGX_HTTP_WEBTORCH_OWNER_MIN   (64 * 1024)

@@ -30,7 +30,7 @@
 #include "ngx_webtorch_metrics_worker.h"
 #include "ngx_webtorch_owner.h"
 #include "ngx_webtorch_split.h"
-#include "ngx_webtorch_take.h"
+#include "ngx_webtorch_offload_recv.h"
 #include "ngx_webtorch_upkeep.h"
 #include "ngx_webtorch_worker.h"
 #include "ngx_webtorch_zone.h"
@@ -423,7 +423,7 @@ ngx_webtorch_init_process(ngx_cycle_t *cycle)
         return NGX_ERROR;
     }
 
-    if (ngx_webtorch_take_init_process(cycle, conf) != NGX_OK) {
+    if (ngx_webtorch_offload_recv_init_process(cycle, conf) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -471,7 +471,7 @@ ngx_webtorch_load(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
         return;
     }
 
-    if (handler->handed) {
+    if (handler->offloaded) {
         /* a call that hangs or takes long is one of the owner */
         handler->stuck = 0;
         handler->slow = 0;
@@ -508,7 +508,7 @@ ngx_webtorch_exit_process(ngx_cycle_t *cycle)
 
     rc = ngx_webtorch_learner_exit_process(cycle);
 
-    ngx_webtorch_take_exit_process();
+    ngx_webtorch_offload_recv_exit_process();
 
     /* calls that wait for batches return now */
 

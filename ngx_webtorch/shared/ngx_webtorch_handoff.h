@@ -1,6 +1,6 @@
 
 /*
- * Batches that workers hand to one of them, the owner, in memory that the
+ * Batches that workers offload to one of them, the owner, in memory that the
  * master maps for a configuration and its workers inherit.
  *
  * Each worker has slots of its own, and uses a slot for one batch at a time.

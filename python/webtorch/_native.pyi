@@ -140,7 +140,7 @@ class _Lib:
     WEBTORCH_PEER_UP: int
     def ngx_webtorch_retire(self, text: bytes, len: int) -> None: ...
     WEBTORCH_SAME_STEPS: int
-    WEBTORCH_HANDED: int
+    WEBTORCH_OFFLOADED: int
     WEBTORCH_COMPRESS_NONE: Literal[0]
     WEBTORCH_COMPRESS_BF16: Literal[1]
     WEBTORCH_COMPRESS_INT8: Literal[2]

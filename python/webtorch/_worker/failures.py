@@ -14,7 +14,7 @@ from webtorch._worker import advice
 from webtorch._worker.log import log_error, log_exception
 from webtorch._worker.replies import point, set_headers
 
-_HANDED = lib.WEBTORCH_HANDED
+_OFFLOADED = lib.WEBTORCH_OFFLOADED
 
 raised: dict[int, list[BaseException]] = {}
 """For each caller that waits for rows, by its number in C's jobs: what the call has raised."""
@@ -48,7 +48,7 @@ class Failures:
 
         Callers in this process get the exception itself, unless they wait no more.
         """
-        if job.caller and job.caller != _HANDED:
+        if job.caller and job.caller != _OFFLOADED:
             if (found := raised.get(job.caller)) is not None:
                 found.append(error)
             lib.ngx_webtorch_fail(job, 500, ffi.NULL)

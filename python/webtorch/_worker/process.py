@@ -69,7 +69,7 @@ class Settings:
     threads: int
     """Threads of an operator of PyTorch."""
     owner: bool
-    """Whether the functions that workers hand to one of them run here."""
+    """Whether the functions that workers offload to one of them run here."""
 
 
 class Process:

@@ -42,7 +42,7 @@ class TensorRunner:
     max_batch = 1
     """Rows of a batch."""
 
-    is_handed = False
+    is_offloaded = False
     """Whether another worker runs its batches."""
 
     def __init__(self, name: str, handler: TensorFunction) -> None:
