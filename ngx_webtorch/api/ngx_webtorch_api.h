@@ -110,7 +110,7 @@ typedef struct {
 
     /* "model=" as far as it has no variables, which C sets before Python
        describes the handler; empty: not set */
-    char             model[WEBTORCH_CHOICE_LEN];
+    char             model[WEBTORCH_VERSION_SET_LEN];
 
     /* what "webtorch_device" says, which C sets before Python describes the
        handler, then the device that it runs on; empty: the CPU */
@@ -223,7 +223,7 @@ typedef struct {
 
     /* sizes of variable axes; a result also has those of its outputs */
     int64_t    sizes[WEBTORCH_MAX_AXES];
-    uint32_t   choice;                    /* as in a batch's sizes */
+    uint32_t   version_set;               /* as in a batch's sizes */
 
     int32_t    status;                    /* 0, of HTTP, or one of these above */
     char      *result;                    /* outputs, then the text */
@@ -509,7 +509,7 @@ void ngx_webtorch_rows_free(webtorch_rows_t *rows);
  * a function by "/module:function@version".  Number 0: no longer; -1: there are
  * too many, or the name is too long.
  */
-int ngx_webtorch_choice_set(const char *name, uint32_t number);
+int ngx_webtorch_version_set_update(const char *name, uint32_t number);
 
 /*
  * Waits until there are spans, and takes up to n of them; 0: the worker exits.

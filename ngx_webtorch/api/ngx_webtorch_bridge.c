@@ -1845,7 +1845,7 @@ static void _cffi_checkfld_typedef_webtorch_rows_t(webtorch_rows_t *p)
   { char * *tmp = &p->text; (void)tmp; }
   (void)((p->text_len) | 0);  /* check that 'webtorch_rows_t.text_len' is an integer */
   { int64_t(*tmp)[8] = &p->sizes; (void)tmp; }
-  (void)((p->choice) | 0);  /* check that 'webtorch_rows_t.choice' is an integer */
+  (void)((p->version_set) | 0);  /* check that 'webtorch_rows_t.version_set' is an integer */
   (void)((p->status) | 0);  /* check that 'webtorch_rows_t.status' is an integer */
   { char * *tmp = &p->result; (void)tmp; }
   (void)((p->result_len) | 0);  /* check that 'webtorch_rows_t.result_len' is an integer */
@@ -3150,54 +3150,6 @@ _cffi_f_ngx_webtorch_buffer_free(PyObject *self, PyObject *arg0)
 }
 #else
 #  define _cffi_f_ngx_webtorch_buffer_free _cffi_d_ngx_webtorch_buffer_free
-#endif
-
-static int _cffi_d_ngx_webtorch_choice_set(char const * x0, uint32_t x1)
-{
-  return ngx_webtorch_choice_set(x0, x1);
-}
-#ifndef PYPY_VERSION
-static PyObject *
-_cffi_f_ngx_webtorch_choice_set(PyObject *self, PyObject *args)
-{
-  char const * x0;
-  uint32_t x1;
-  Py_ssize_t datasize;
-  struct _cffi_freeme_s *large_args_free = NULL;
-  int result;
-  PyObject *pyresult;
-  PyObject *arg0;
-  PyObject *arg1;
-
-  if (!PyArg_UnpackTuple(args, "ngx_webtorch_choice_set", 2, 2, &arg0, &arg1))
-    return NULL;
-
-  datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(1), arg0, (char **)&x0);
-  if (datasize != 0) {
-    x0 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(1), arg0, (char **)&x0,
-            datasize, &large_args_free) < 0)
-      return NULL;
-  }
-
-  x1 = _cffi_to_c_int(arg1, uint32_t);
-  if (x1 == (uint32_t)-1 && PyErr_Occurred())
-    return NULL;
-
-  Py_BEGIN_ALLOW_THREADS
-  _cffi_restore_errno();
-  { result = ngx_webtorch_choice_set(x0, x1); }
-  _cffi_save_errno();
-  Py_END_ALLOW_THREADS
-
-  (void)self; /* unused */
-  pyresult = _cffi_from_c_int(result, int);
-  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
-  return pyresult;
-}
-#else
-#  define _cffi_f_ngx_webtorch_choice_set _cffi_d_ngx_webtorch_choice_set
 #endif
 
 static int _cffi_d_ngx_webtorch_drain_get(void)
@@ -4978,6 +4930,54 @@ _cffi_f_ngx_webtorch_uploader_resign(PyObject *self, PyObject *noarg)
 #  define _cffi_f_ngx_webtorch_uploader_resign _cffi_d_ngx_webtorch_uploader_resign
 #endif
 
+static int _cffi_d_ngx_webtorch_version_set_update(char const * x0, uint32_t x1)
+{
+  return ngx_webtorch_version_set_update(x0, x1);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_version_set_update(PyObject *self, PyObject *args)
+{
+  char const * x0;
+  uint32_t x1;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  int result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_version_set_update", 2, 2, &arg0, &arg1))
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(1), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(1), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x1 = _cffi_to_c_int(arg1, uint32_t);
+  if (x1 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_version_set_update(x0, x1); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_version_set_update _cffi_d_ngx_webtorch_version_set_update
+#endif
+
 static int _cffi_d_ngx_webtorch_zone_exists(void)
 {
   return ngx_webtorch_zone_exists();
@@ -5063,24 +5063,6 @@ static int _cffi_const_WEBTORCH_BYTES(unsigned long long *o)
   int n = (WEBTORCH_BYTES) <= 0;
   *o = (unsigned long long)((WEBTORCH_BYTES) | 0);  /* check that WEBTORCH_BYTES is an integer */
   if (!_cffi_check_int(*o, n, 14U))
-    n |= 2;
-  return n;
-}
-
-static int _cffi_const_WEBTORCH_CHOICE(unsigned long long *o)
-{
-  int n = (WEBTORCH_CHOICE) <= 0;
-  *o = (unsigned long long)((WEBTORCH_CHOICE) | 0);  /* check that WEBTORCH_CHOICE is an integer */
-  if (!_cffi_check_int(*o, n, 9U))
-    n |= 2;
-  return n;
-}
-
-static int _cffi_const_WEBTORCH_CHOICE_LEN(unsigned long long *o)
-{
-  int n = (WEBTORCH_CHOICE_LEN) <= 0;
-  *o = (unsigned long long)((WEBTORCH_CHOICE_LEN) | 0);  /* check that WEBTORCH_CHOICE_LEN is an integer */
-  if (!_cffi_check_int(*o, n, 256U))
     n |= 2;
   return n;
 }
@@ -6012,6 +5994,24 @@ static int _cffi_const_WEBTORCH_UINT8(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_VERSION_SET(unsigned long long *o)
+{
+  int n = (WEBTORCH_VERSION_SET) <= 0;
+  *o = (unsigned long long)((WEBTORCH_VERSION_SET) | 0);  /* check that WEBTORCH_VERSION_SET is an integer */
+  if (!_cffi_check_int(*o, n, 9U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_VERSION_SET_LEN(unsigned long long *o)
+{
+  int n = (WEBTORCH_VERSION_SET_LEN) <= 0;
+  *o = (unsigned long long)((WEBTORCH_VERSION_SET_LEN) | 0);  /* check that WEBTORCH_VERSION_SET_LEN is an integer */
+  if (!_cffi_check_int(*o, n, 256U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_WATCH_LEN(unsigned long long *o)
 {
   int n = (WEBTORCH_WATCH_LEN) <= 0;
@@ -6069,8 +6069,6 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_BOOL", (void *)_cffi_const_WEBTORCH_BOOL, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_BOUNDARY_LEN", (void *)_cffi_const_WEBTORCH_BOUNDARY_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_BYTES", (void *)_cffi_const_WEBTORCH_BYTES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
-  { "WEBTORCH_CHOICE", (void *)_cffi_const_WEBTORCH_CHOICE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
-  { "WEBTORCH_CHOICE_LEN", (void *)_cffi_const_WEBTORCH_CHOICE_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_COMPRESS_BF16", (void *)_cffi_const_WEBTORCH_COMPRESS_BF16, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_COMPRESS_INT8", (void *)_cffi_const_WEBTORCH_COMPRESS_INT8, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_COMPRESS_NONE", (void *)_cffi_const_WEBTORCH_COMPRESS_NONE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -6174,6 +6172,8 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_UINT32", (void *)_cffi_const_WEBTORCH_UINT32, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT64", (void *)_cffi_const_WEBTORCH_UINT64, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT8", (void *)_cffi_const_WEBTORCH_UINT8, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_VERSION_SET", (void *)_cffi_const_WEBTORCH_VERSION_SET, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_VERSION_SET_LEN", (void *)_cffi_const_WEBTORCH_VERSION_SET_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_WATCH_LEN", (void *)_cffi_const_WEBTORCH_WATCH_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_WATCH_MODELS", (void *)_cffi_const_WEBTORCH_WATCH_MODELS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_WATCH_SPANS", (void *)_cffi_const_WEBTORCH_WATCH_SPANS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -6203,7 +6203,6 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "ngx_webtorch_block_strict", (void *)_cffi_f_ngx_webtorch_block_strict, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 14), (void *)_cffi_d_ngx_webtorch_block_strict },
   { "ngx_webtorch_block_supersede", (void *)_cffi_f_ngx_webtorch_block_supersede, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 179), (void *)_cffi_d_ngx_webtorch_block_supersede },
   { "ngx_webtorch_buffer_free", (void *)_cffi_f_ngx_webtorch_buffer_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 186), (void *)_cffi_d_ngx_webtorch_buffer_free },
-  { "ngx_webtorch_choice_set", (void *)_cffi_f_ngx_webtorch_choice_set, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 7), (void *)_cffi_d_ngx_webtorch_choice_set },
   { "ngx_webtorch_drain_get", (void *)_cffi_f_ngx_webtorch_drain_get, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 66), (void *)_cffi_d_ngx_webtorch_drain_get },
   { "ngx_webtorch_drain_set", (void *)_cffi_f_ngx_webtorch_drain_set, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 11), (void *)_cffi_d_ngx_webtorch_drain_set },
   { "ngx_webtorch_exiting", (void *)_cffi_f_ngx_webtorch_exiting, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 66), (void *)_cffi_d_ngx_webtorch_exiting },
@@ -6257,6 +6256,7 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 189), (void *)_cffi_d_ngx_webtorch_trim },
   { "ngx_webtorch_uploader_elect", (void *)_cffi_f_ngx_webtorch_uploader_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 66), (void *)_cffi_d_ngx_webtorch_uploader_elect },
   { "ngx_webtorch_uploader_resign", (void *)_cffi_f_ngx_webtorch_uploader_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 189), (void *)_cffi_d_ngx_webtorch_uploader_resign },
+  { "ngx_webtorch_version_set_update", (void *)_cffi_f_ngx_webtorch_version_set_update, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 7), (void *)_cffi_d_ngx_webtorch_version_set_update },
   { "ngx_webtorch_zone_exists", (void *)_cffi_f_ngx_webtorch_zone_exists, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 66), (void *)_cffi_d_ngx_webtorch_zone_exists },
 };
 
@@ -6747,9 +6747,9 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "sizes", offsetof(webtorch_rows_t, sizes),
              sizeof(((webtorch_rows_t *)0)->sizes),
              _CFFI_OP(_CFFI_OP_NOOP, 241) },
-  { "choice", offsetof(webtorch_rows_t, choice),
-              sizeof(((webtorch_rows_t *)0)->choice),
-              _CFFI_OP(_CFFI_OP_NOOP, 9) },
+  { "version_set", offsetof(webtorch_rows_t, version_set),
+                   sizeof(((webtorch_rows_t *)0)->version_set),
+                   _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "status", offsetof(webtorch_rows_t, status),
               sizeof(((webtorch_rows_t *)0)->status),
               _CFFI_OP(_CFFI_OP_NOOP, 236) },

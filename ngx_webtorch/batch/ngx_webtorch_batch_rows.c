@@ -74,7 +74,7 @@ ngx_webtorch_batch_get(ngx_webtorch_runner_t *runner, const int64_t *sizes)
 
     batch->api.sizes[WEBTORCH_ABSENT] = batch->schema->noptional
                                         ? sizes[WEBTORCH_ABSENT] : 0;
-    batch->api.sizes[WEBTORCH_CHOICE] = sizes[WEBTORCH_CHOICE];
+    batch->api.sizes[WEBTORCH_VERSION_SET] = sizes[WEBTORCH_VERSION_SET];
 
     ngx_queue_insert_tail(&runner->batches, &batch->queue);
 
@@ -231,7 +231,7 @@ ngx_webtorch_batch_has_sizes(ngx_webtorch_batch_t *batch, const int64_t *sizes)
 {
     uint32_t  i;
 
-    if (batch->api.sizes[WEBTORCH_CHOICE] != sizes[WEBTORCH_CHOICE]) {
+    if (batch->api.sizes[WEBTORCH_VERSION_SET] != sizes[WEBTORCH_VERSION_SET]) {
         return 0;
     }
 

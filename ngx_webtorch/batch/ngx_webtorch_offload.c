@@ -2,7 +2,7 @@
 #include "ngx_webtorch_offload.h"
 #include "ngx_webtorch_batch_private.h"
 #include "ngx_webtorch_buffer.h"
-#include "ngx_webtorch_choice.h"
+#include "ngx_webtorch_version_set.h"
 #include "ngx_webtorch_clock.h"
 #include "ngx_webtorch_handoff.h"
 #include "ngx_webtorch_graceful.h"
@@ -257,11 +257,12 @@ ngx_webtorch_offload_write(ngx_webtorch_batch_t *batch,
 
     /* numbers of versions are those of a process */
 
-    slot->choice[0] = '\0';
+    slot->version_set[0] = '\0';
 
-    if (api->sizes[WEBTORCH_CHOICE]) {
-        (void) ngx_webtorch_choice_name((uint32_t) api->sizes[WEBTORCH_CHOICE],
-                                        slot->choice);
+    if (api->sizes[WEBTORCH_VERSION_SET]) {
+        (void) ngx_webtorch_version_set_name(
+                                  (uint32_t) api->sizes[WEBTORCH_VERSION_SET],
+                                  slot->version_set);
     }
 
     slot->jobs = ngx_webtorch_handoff_alloc(slot, api->njobs
@@ -374,7 +375,7 @@ static ngx_webtorch_offload_error_t *
 ngx_webtorch_offload_read(ngx_webtorch_batch_t *batch,
     ngx_webtorch_handoff_slot_t *slot)
 {
-    int64_t                      choice;
+    int64_t                      set;
     uint32_t                     i;
     ngx_uint_t                   served;
     webtorch_batch_t            *api;
@@ -397,9 +398,9 @@ ngx_webtorch_offload_read(ngx_webtorch_batch_t *batch,
         ngx_webtorch_fail(&api->jobs[i], part->status, part->failure);
     }
 
-    choice = api->sizes[WEBTORCH_CHOICE];
+    set = api->sizes[WEBTORCH_VERSION_SET];
     ngx_memcpy(api->sizes, slot->sizes, sizeof(slot->sizes));
-    api->sizes[WEBTORCH_CHOICE] = choice;
+    api->sizes[WEBTORCH_VERSION_SET] = set;
 
     ngx_memcpy(api->steps, slot->steps, WEBTORCH_WATCH_LEN);
     ngx_memcpy(api->versions, slot->versions, WEBTORCH_WATCH_LEN);

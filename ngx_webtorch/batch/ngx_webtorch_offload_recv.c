@@ -2,7 +2,7 @@
 #include "ngx_webtorch_offload_recv.h"
 #include "ngx_webtorch_batch_rows.h"
 #include "ngx_webtorch_buffer.h"
-#include "ngx_webtorch_choice.h"
+#include "ngx_webtorch_version_set.h"
 #include "ngx_webtorch_defer.h"
 #include "ngx_webtorch_leave.h"
 #include "ngx_webtorch_retire.h"
@@ -56,7 +56,7 @@ static ngx_webtorch_offload_batch_t *ngx_webtorch_offload_recv_pop(
 static void ngx_webtorch_offload_recv_handler(void);
 static void ngx_webtorch_offload_recv_accept(
     ngx_webtorch_offload_batch_t *received);
-static ngx_int_t ngx_webtorch_offload_recv_set_choice(
+static ngx_int_t ngx_webtorch_offload_recv_find_versions(
     ngx_webtorch_handoff_slot_t *slot, int64_t *sizes);
 static ngx_int_t ngx_webtorch_offload_recv_add(
     ngx_webtorch_offload_batch_t *received, ngx_webtorch_runner_t *runner,
@@ -544,7 +544,7 @@ ngx_webtorch_offload_recv_accept(ngx_webtorch_offload_batch_t *received)
     layout.text = slot->text_len;
     ngx_memcpy(layout.sizes, slot->sizes, sizeof(slot->sizes));
 
-    if (ngx_webtorch_offload_recv_set_choice(slot, layout.sizes) != NGX_OK) {
+    if (ngx_webtorch_offload_recv_find_versions(slot, layout.sizes) != NGX_OK) {
         ngx_webtorch_offload_recv_refuse(received, 404, "unknown_version",
                                          "the worker that owns the device "
                                          "has not loaded the version");
@@ -559,21 +559,21 @@ ngx_webtorch_offload_recv_accept(ngx_webtorch_offload_batch_t *received)
 
 
 static ngx_int_t
-ngx_webtorch_offload_recv_set_choice(ngx_webtorch_handoff_slot_t *slot,
+ngx_webtorch_offload_recv_find_versions(ngx_webtorch_handoff_slot_t *slot,
     int64_t *sizes)
 {
     ngx_str_t  name;
 
-    if (sizes[WEBTORCH_CHOICE] == 0) {
+    if (sizes[WEBTORCH_VERSION_SET] == 0) {
         return NGX_OK;
     }
 
-    name.data = (u_char *) slot->choice;
-    name.len = ngx_strlen(slot->choice);
+    name.data = (u_char *) slot->version_set;
+    name.len = ngx_strlen(slot->version_set);
 
-    sizes[WEBTORCH_CHOICE] = ngx_webtorch_choice_find(&name);
+    sizes[WEBTORCH_VERSION_SET] = ngx_webtorch_version_set_find(&name);
 
-    return sizes[WEBTORCH_CHOICE] ? NGX_OK : NGX_DECLINED;
+    return sizes[WEBTORCH_VERSION_SET] ? NGX_OK : NGX_DECLINED;
 }
 
 

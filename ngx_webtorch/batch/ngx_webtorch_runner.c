@@ -329,7 +329,7 @@ ngx_webtorch_runner_find_open(ngx_webtorch_runner_t *runner,
 {
     ngx_webtorch_batch_t  *batch;
 
-    runner->chosen |= (sizes[WEBTORCH_CHOICE] != 0);
+    runner->chosen |= (sizes[WEBTORCH_VERSION_SET] != 0);
 
     if (!ngx_webtorch_runner_has_key(runner)) {
         return;

@@ -9,7 +9,7 @@
 #include "ngx_http_webtorch_abort.h"
 #include "ngx_http_webtorch_body.h"
 #include "ngx_http_webtorch_body_read.h"
-#include "ngx_http_webtorch_choose.h"
+#include "ngx_http_webtorch_version_set.h"
 #include "ngx_http_webtorch_decode.h"
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_header.h"
@@ -74,7 +74,7 @@ ngx_http_webtorch_content_handler(ngx_http_request_t *r)
     }
 
     if (rc == NGX_DECLINED && wlcf->model) {
-        rc = ngx_http_webtorch_choose(r, ctx, wlcf->model);
+        rc = ngx_http_webtorch_version_set_of_model(r, ctx, wlcf->model);
     }
 
     if (rc != NGX_DECLINED) {

@@ -3,7 +3,7 @@
 #include "ngx_http_webtorch.h"
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_send.h"
-#include "ngx_webtorch_choice.h"
+#include "ngx_webtorch_version_set.h"
 #include "ngx_webtorch_oip_reply.h"
 
 
@@ -14,7 +14,7 @@
 #define NGX_HTTP_WEBTORCH_VERSIONS   32
 
 
-typedef u_char  ngx_http_webtorch_version_t[WEBTORCH_CHOICE_LEN];
+typedef u_char  ngx_http_webtorch_version_t[WEBTORCH_VERSION_SET_LEN];
 
 
 static ngx_int_t ngx_http_webtorch_describe(ngx_http_request_t *r,
@@ -120,7 +120,7 @@ ngx_http_webtorch_describe(ngx_http_request_t *r, ngx_webtorch_model_t *model,
     n = config ? 0 : ngx_http_webtorch_versions(r, handler, &versions);
 
     start = ngx_pnalloc(r->pool,
-                        model->json.len + n * WEBTORCH_CHOICE_LEN
+                        model->json.len + n * WEBTORCH_VERSION_SET_LEN
                         + (1 + schema->ninputs + schema->noutputs)
                           * (NGX_HTTP_WEBTORCH_ENTRY_LEN + WEBTORCH_NAME_LEN));
     if (start == NULL) {
@@ -299,7 +299,7 @@ static ngx_uint_t
 ngx_http_webtorch_versions(ngx_http_request_t *r,
     ngx_webtorch_handler_t *handler, ngx_http_webtorch_version_t **versions)
 {
-    u_char     name[WEBTORCH_CHOICE_LEN];
+    u_char     name[WEBTORCH_VERSION_SET_LEN];
     ngx_str_t  key;
 
     *versions = ngx_palloc(r->pool, NGX_HTTP_WEBTORCH_VERSIONS
@@ -311,8 +311,8 @@ ngx_http_webtorch_versions(ngx_http_request_t *r,
     key.data = name;
     key.len = ngx_snprintf(name, sizeof(name), "/%V@", &handler->name) - name;
 
-    return ngx_webtorch_choice_versions(&key, *versions,
-                                        NGX_HTTP_WEBTORCH_VERSIONS);
+    return ngx_webtorch_version_set_versions(&key, *versions,
+                                             NGX_HTTP_WEBTORCH_VERSIONS);
 }
 
 

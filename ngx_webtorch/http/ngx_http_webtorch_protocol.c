@@ -5,7 +5,7 @@
  */
 
 #include "ngx_http_webtorch_protocol.h"
-#include "ngx_http_webtorch_choose.h"
+#include "ngx_http_webtorch_version_set.h"
 #include "ngx_http_webtorch_ctx.h"
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_infer.h"
@@ -221,8 +221,8 @@ ngx_http_webtorch_take_version(ngx_http_request_t *r,
 
     *path = rest;
 
-    return ngx_http_webtorch_choose_version(r, ctx, model->handler,
-                                            &ctx->version);
+    return ngx_http_webtorch_version_set_of_function(r, ctx, model->handler,
+                                                     &ctx->version);
 }
 
 

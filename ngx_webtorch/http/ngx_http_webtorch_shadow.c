@@ -9,7 +9,7 @@
 #include "ngx_http_webtorch_shadow.h"
 #include "ngx_http_webtorch_thread.h"
 #include "ngx_webtorch_agree.h"
-#include "ngx_webtorch_choice.h"
+#include "ngx_webtorch_version_set.h"
 #include "ngx_webtorch_copy.h"
 #include "ngx_webtorch_defer.h"
 #include "ngx_webtorch_metrics_shadow.h"
@@ -128,12 +128,13 @@ ngx_http_webtorch_shadow_copy(ngx_http_webtorch_shadow_conf_t *conf,
     }
 
     layout = ctx->layout;
-    layout.sizes[WEBTORCH_CHOICE] = 0;
+    layout.sizes[WEBTORCH_VERSION_SET] = 0;
 
-    if (conf->choice.len) {
-        layout.sizes[WEBTORCH_CHOICE] = ngx_webtorch_choice_find(&conf->choice);
+    if (conf->version_set.len) {
+        layout.sizes[WEBTORCH_VERSION_SET] =
+                             ngx_webtorch_version_set_find(&conf->version_set);
 
-        if (layout.sizes[WEBTORCH_CHOICE] == 0) {
+        if (layout.sizes[WEBTORCH_VERSION_SET] == 0) {
             /* the version was unloaded */
             return NGX_DECLINED;
         }

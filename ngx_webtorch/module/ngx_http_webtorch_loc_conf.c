@@ -360,7 +360,7 @@ ngx_http_webtorch_set_model(ngx_conf_t *cf, ngx_http_webtorch_loc_conf_t *wlcf,
     }
 
     if (at == NULL || at == value.data || at + 1 == last
-        || value.len > WEBTORCH_CHOICE_LEN - 2)
+        || value.len > WEBTORCH_VERSION_SET_LEN - 2)
     {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "invalid parameter \"%V\", it must be "

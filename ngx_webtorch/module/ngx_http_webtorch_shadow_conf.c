@@ -151,7 +151,7 @@ ngx_http_webtorch_shadow_set_function(ngx_conf_t *cf,
     version.len = at ? last - at : 0;
 
     if (ngx_webtorch_handler_name(&name) != NGX_OK || version.len == 1
-        || value->len + 2 > WEBTORCH_CHOICE_LEN)
+        || value->len + 2 > WEBTORCH_VERSION_SET_LEN)
     {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "invalid parameter \"shadow=%V\", it must be "
@@ -182,14 +182,14 @@ ngx_http_webtorch_shadow_set_function(ngx_conf_t *cf,
         return NGX_CONF_OK;
     }
 
-    shadow->choice.len = value->len + 1;
-    shadow->choice.data = ngx_pnalloc(cf->pool, shadow->choice.len);
+    shadow->version_set.len = value->len + 1;
+    shadow->version_set.data = ngx_pnalloc(cf->pool, shadow->version_set.len);
 
-    if (shadow->choice.data == NULL) {
+    if (shadow->version_set.data == NULL) {
         return NGX_CONF_ERROR;
     }
 
-    (void) ngx_sprintf(shadow->choice.data, "/%V", value);
+    (void) ngx_sprintf(shadow->version_set.data, "/%V", value);
 
     return NGX_CONF_OK;
 }

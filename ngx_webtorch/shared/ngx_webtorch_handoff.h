@@ -77,7 +77,7 @@ typedef struct {
     uint32_t                      rows;
     uint32_t                      watch;
     int64_t                       sizes[WEBTORCH_NSIZES];
-    char                          choice[WEBTORCH_CHOICE_LEN];
+    char                          version_set[WEBTORCH_VERSION_SET_LEN];
     ngx_webtorch_handoff_job_t   *jobs;
     void                         *inputs[WEBTORCH_MAX_BUFFERS];
     char                         *text;

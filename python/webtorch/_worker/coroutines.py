@@ -156,7 +156,7 @@ class Loop(threading.Thread):
         self._beat()
 
     def _begin(self, batch: Any) -> None:
-        if _versions.table and (number := batch.sizes[lib.WEBTORCH_CHOICE]):
+        if _versions.table and (number := batch.sizes[lib.WEBTORCH_VERSION_SET]):
             # the task copies the context
             _versions.using(number, self._begin_call, batch)
         else:

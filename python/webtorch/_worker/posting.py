@@ -105,7 +105,7 @@ class Target:
         if self._schema.axes:
             for index, size in enumerate(self._schema.sizes_of(inputs).values()):
                 target.sizes[index] = size
-        target.choice = _versions.selected.get()
+        target.version_set = _versions.selected.get()
         caller = target.caller = next(_callers)
         raised[caller] = []
         posted = lib.ngx_webtorch_rows_post(target)

@@ -63,10 +63,10 @@
 
 #define WEBTORCH_ABSENT       8
 
-#define WEBTORCH_CHOICE       9
+#define WEBTORCH_VERSION_SET  9
 #define WEBTORCH_NSIZES       10
 
-#define WEBTORCH_CHOICE_LEN   256
+#define WEBTORCH_VERSION_SET_LEN  256
 
 #define WEBTORCH_DEVICE_LEN   16
 
@@ -325,7 +325,7 @@ typedef struct {
     uint32_t         noptional;
     webtorch_gap_t   gaps[WEBTORCH_MAX_TENSORS];
 
-    char             model[WEBTORCH_CHOICE_LEN];
+    char             model[WEBTORCH_VERSION_SET_LEN];
 
     char             device[WEBTORCH_DEVICE_LEN];
 
@@ -401,7 +401,7 @@ typedef struct {
     uint64_t   text_len;
 
     int64_t    sizes[WEBTORCH_MAX_AXES];
-    uint32_t   choice;
+    uint32_t   version_set;
 
     int32_t    status;
     char      *result;
@@ -559,7 +559,7 @@ void ngx_webtorch_rows_cancel(webtorch_rows_t *rows);
 uint32_t ngx_webtorch_rows_finished(webtorch_rows_t **rows, uint32_t n);
 void ngx_webtorch_rows_free(webtorch_rows_t *rows);
 
-int ngx_webtorch_choice_set(const char *name, uint32_t number);
+int ngx_webtorch_version_set_update(const char *name, uint32_t number);
 
 uint32_t ngx_webtorch_spans_take(webtorch_trace_span_t *spans, uint32_t n);
 void ngx_webtorch_spans_stop(void);
