@@ -161,9 +161,9 @@ typedef struct {
     /* streams only; all of the above is set for the first call alone */
     uint32_t            next;             /* the next item of a generator */
     uint32_t            closing;
-    uint32_t            place;            /* row of its states; the number of a
+    uint32_t            state_row;        /* of its states; the number of a
                                              generator */
-    uint32_t            other;            /* closing: its other row, or 0 */
+    uint32_t            old_state_row;    /* closing: its other one, or 0 */
     char               *states;           /* in place of rows: all states, each
                                              at a multiple of 64 bytes */
     uint64_t            states_size;

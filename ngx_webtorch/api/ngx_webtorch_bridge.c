@@ -1823,8 +1823,8 @@ static void _cffi_checkfld_typedef_webtorch_request_t(webtorch_request_t *p)
   (void)((p->nvars) | 0);  /* check that 'webtorch_request_t.nvars' is an integer */
   (void)((p->next) | 0);  /* check that 'webtorch_request_t.next' is an integer */
   (void)((p->closing) | 0);  /* check that 'webtorch_request_t.closing' is an integer */
-  (void)((p->place) | 0);  /* check that 'webtorch_request_t.place' is an integer */
-  (void)((p->other) | 0);  /* check that 'webtorch_request_t.other' is an integer */
+  (void)((p->state_row) | 0);  /* check that 'webtorch_request_t.state_row' is an integer */
+  (void)((p->old_state_row) | 0);  /* check that 'webtorch_request_t.old_state_row' is an integer */
   { char * *tmp = &p->states; (void)tmp; }
   (void)((p->states_size) | 0);  /* check that 'webtorch_request_t.states_size' is an integer */
 }
@@ -6705,12 +6705,12 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "closing", offsetof(webtorch_request_t, closing),
                sizeof(((webtorch_request_t *)0)->closing),
                _CFFI_OP(_CFFI_OP_NOOP, 9) },
-  { "place", offsetof(webtorch_request_t, place),
-             sizeof(((webtorch_request_t *)0)->place),
-             _CFFI_OP(_CFFI_OP_NOOP, 9) },
-  { "other", offsetof(webtorch_request_t, other),
-             sizeof(((webtorch_request_t *)0)->other),
-             _CFFI_OP(_CFFI_OP_NOOP, 9) },
+  { "state_row", offsetof(webtorch_request_t, state_row),
+                 sizeof(((webtorch_request_t *)0)->state_row),
+                 _CFFI_OP(_CFFI_OP_NOOP, 9) },
+  { "old_state_row", offsetof(webtorch_request_t, old_state_row),
+                     sizeof(((webtorch_request_t *)0)->old_state_row),
+                     _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "states", offsetof(webtorch_request_t, states),
               sizeof(((webtorch_request_t *)0)->states),
               _CFFI_OP(_CFFI_OP_NOOP, 20) },

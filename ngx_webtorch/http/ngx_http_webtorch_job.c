@@ -110,7 +110,7 @@ ngx_http_webtorch_job_add_request(ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    request->place = ctx->place;
+    request->state_row = ctx->state_row;
 
     ctx->layout.rows = 1;
 

@@ -4,8 +4,8 @@
 #include "ngx_webtorch_zone.h"
 
 
-static void ngx_http_webtorch_conf_place(ngx_conf_t *cf,
-    ngx_webtorch_place_t *place);
+static void ngx_http_webtorch_conf_set_directive(ngx_conf_t *cf,
+    ngx_webtorch_directive_t *directive);
 
 
 char *
@@ -13,22 +13,26 @@ ngx_http_webtorch_conf_full_name(ngx_conf_t *cf, void *post, void *data)
 {
     ngx_str_t *name = data;
 
+    ngx_webtorch_conf_t  *wcf;
+
     if (ngx_webtorch_full_name(cf->cycle, name, 1) != NGX_OK) {
         return NGX_CONF_ERROR;
     }
 
-    ngx_http_webtorch_conf_place(cf,
-                            &ngx_webtorch_get_conf(cf->cycle)->python_place);
+    wcf = ngx_webtorch_get_conf(cf->cycle);
+
+    ngx_http_webtorch_conf_set_directive(cf, &wcf->python_directive);
 
     return NGX_CONF_OK;
 }
 
 
 static void
-ngx_http_webtorch_conf_place(ngx_conf_t *cf, ngx_webtorch_place_t *place)
+ngx_http_webtorch_conf_set_directive(ngx_conf_t *cf,
+    ngx_webtorch_directive_t *directive)
 {
-    place->file = cf->conf_file->file.name.data;
-    place->line = cf->conf_file->line;
+    directive->file = cf->conf_file->file.name.data;
+    directive->line = cf->conf_file->line;
 }
 
 
@@ -89,7 +93,7 @@ ngx_http_webtorch_conf_preload(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         *name = value[i];
     }
 
-    ngx_http_webtorch_conf_place(cf, &wcf->preload_place);
+    ngx_http_webtorch_conf_set_directive(cf, &wcf->preload_directive);
 
     return NGX_CONF_OK;
 }

@@ -142,7 +142,7 @@ ngx_http_webtorch_generate_new(ngx_http_request_t *r,
     ctx->handler = handler->opener;
     ctx->answer = ngx_http_webtorch_generate_begun;
     ctx->owner = &st->owner;
-    ctx->place = st->places[0];
+    ctx->state_row = st->state_rows[0];
 
     return ngx_http_webtorch_admit(r, ctx);
 }
@@ -281,7 +281,7 @@ int
 ngx_http_webtorch_generate_decoded(ngx_http_webtorch_ctx_t *ctx,
     ngx_webtorch_sink_t *sink, ngx_webtorch_error_t *err)
 {
-    int64_t                          *place;
+    int64_t                          *row;
     ngx_http_webtorch_stream_conf_t  *conf;
 
     conf = ctx->handler->data;
@@ -292,8 +292,8 @@ ngx_http_webtorch_generate_decoded(ngx_http_webtorch_ctx_t *ctx,
                                   "%" PRIu32 " rows", ctx->layout.rows);
     }
 
-    place = sink->data[conf->open_wire.ninputs];
-    *place = ctx->place;
+    row = sink->data[conf->open_wire.ninputs];
+    *row = ctx->state_row;
 
     return 0;
 }
@@ -350,7 +350,7 @@ ngx_http_webtorch_generate_set_prefix(ngx_http_request_t *r,
     size_t      escape;
     ngx_str_t  *name;
 
-    name = &ctx->model->json;
+    name = &ctx->endpoint->json;
     escape = ngx_escape_json(NULL, (u_char *) ctx->oip->id, ctx->oip->id_len);
 
     p = ngx_pnalloc(r->pool,
@@ -382,7 +382,7 @@ ngx_http_webtorch_generate_set_prefix(ngx_http_request_t *r,
 static ngx_int_t
 ngx_http_webtorch_generate_produce(ngx_http_webtorch_stream_t *st)
 {
-    int64_t                *places;
+    int64_t                *rows;
     webtorch_job_t         *job;
     ngx_webtorch_sink_t     sink;
     ngx_webtorch_runner_t  *runner;
@@ -399,9 +399,9 @@ ngx_http_webtorch_generate_produce(ngx_http_webtorch_stream_t *st)
                                   "no_memory", "no memory");
     }
 
-    places = sink.data[0];
-    places[0] = st->read;
-    places[1] = st->write;
+    rows = sink.data[0];
+    rows[0] = st->read;
+    rows[1] = st->write;
 
     st->waiter.done = ngx_http_webtorch_generate_stepped;
     st->waiter.data = st;

@@ -27,7 +27,7 @@ static ngx_str_t  ngx_http_webtorch_events =
 
 ngx_int_t
 ngx_http_webtorch_generate_protocol(ngx_http_request_t *r,
-    ngx_webtorch_model_t *model, ngx_uint_t events)
+    ngx_webtorch_endpoint_t *endpoint, ngx_uint_t events)
 {
     ngx_int_t                    rc;
     ngx_http_webtorch_ctx_t     *ctx;
@@ -35,15 +35,15 @@ ngx_http_webtorch_generate_protocol(ngx_http_request_t *r,
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
 
-    ngx_http_webtorch_ctx_set_handler(ctx, model->handler);
+    ngx_http_webtorch_ctx_set_handler(ctx, endpoint->handler);
 
-    ctx->model = model;
+    ctx->endpoint = endpoint;
     ctx->wire = &ngx_http_webtorch_generate_oip;
     ctx->json = -1;
     ctx->padded = 1;
     ctx->text = 1;
 
-    rc = ngx_http_webtorch_generate_create(r, ctx, model->handler);
+    rc = ngx_http_webtorch_generate_create(r, ctx, endpoint->handler);
 
     if (rc != NGX_DECLINED) {
         return rc;

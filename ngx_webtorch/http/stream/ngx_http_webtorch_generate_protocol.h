@@ -8,12 +8,12 @@
 
 #include <ngx_http.h>
 
-#include "ngx_webtorch_model.h"
+#include "ngx_webtorch_endpoint.h"
 
 
 /* see ngx_http_webtorch_protocol_generate; the request has a context */
 ngx_int_t ngx_http_webtorch_generate_protocol(ngx_http_request_t *r,
-    ngx_webtorch_model_t *model, ngx_uint_t events);
+    ngx_webtorch_endpoint_t *endpoint, ngx_uint_t events);
 
 
 #endif /* _NGX_HTTP_WEBTORCH_GENERATE_PROTOCOL_H_INCLUDED_ */

@@ -72,7 +72,7 @@ ngx_http_webtorch_generator_handler(ngx_http_request_t *r)
 
     ctx->answer = ngx_http_webtorch_generator_begun;
     ctx->owner = &st->owner;
-    ctx->place = st->places[0];
+    ctx->state_row = st->state_rows[0];
 
     return ngx_http_webtorch_content_handler(r);
 }
@@ -193,7 +193,7 @@ ngx_http_webtorch_generator_produce(ngx_http_webtorch_stream_t *st)
 
     request->size = sizeof(webtorch_request_t);
     request->next = 1;
-    request->place = st->places[0];
+    request->state_row = st->state_rows[0];
 
     if (ngx_http_webtorch_stream_add_request(st, st->handler->runner, request,
                                           ngx_http_webtorch_generator_yielded)

@@ -112,7 +112,7 @@ struct ngx_http_webtorch_stream_s {
     ngx_http_webtorch_streams_t *streams;
 
     /* rows of its states; 0: zeros */
-    uint32_t                     places[2];
+    uint32_t                     state_rows[2];
     uint32_t                     read;
     uint32_t                     write;
 

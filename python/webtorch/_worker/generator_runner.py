@@ -44,7 +44,7 @@ class GeneratorRunner(RequestRunner):
         """Run the jobs of a batch, a webtorch_batch_t, one after the other."""
         for index in range(batch.njobs):
             job = batch.jobs + index
-            place = job.request.place
+            place = job.request.state_row
             try:
                 if job.request.closing:
                     self._close(place)
@@ -120,7 +120,7 @@ class GeneratorRunner(RequestRunner):
 
         """
         job = batch.jobs
-        place = job.request.place
+        place = job.request.state_row
         if job.request.closing or job.request.next:
             feed = self._feeds.get(place)
             if feed is None:

@@ -358,8 +358,8 @@ typedef struct {
 
     uint32_t            next;
     uint32_t            closing;
-    uint32_t            place;
-    uint32_t            other;
+    uint32_t            state_row;
+    uint32_t            old_state_row;
     char               *states;
     uint64_t            states_size;
 } webtorch_request_t;
