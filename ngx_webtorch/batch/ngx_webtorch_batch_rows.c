@@ -1,6 +1,6 @@
 
-#include "ngx_webtorch_batch_private.h"
 #include "ngx_webtorch_batch_rows.h"
+#include "ngx_webtorch_batch_private.h"
 #include "ngx_webtorch_buffer.h"
 #include "ngx_webtorch_defer.h"
 #include "ngx_webtorch_offload.h"

@@ -2,12 +2,12 @@
 #include "ngx_webtorch_offload.h"
 #include "ngx_webtorch_batch_private.h"
 #include "ngx_webtorch_buffer.h"
-#include "ngx_webtorch_version_set.h"
 #include "ngx_webtorch_clock.h"
 #include "ngx_webtorch_handoff.h"
 #include "ngx_webtorch_graceful.h"
 #include "ngx_webtorch_metrics_handler.h"
 #include "ngx_webtorch_tensor.h"
+#include "ngx_webtorch_version_set.h"
 
 
 /* ms between polls for the exit of this worker */

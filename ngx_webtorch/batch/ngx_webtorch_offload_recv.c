@@ -2,14 +2,14 @@
 #include "ngx_webtorch_offload_recv.h"
 #include "ngx_webtorch_batch_rows.h"
 #include "ngx_webtorch_buffer.h"
-#include "ngx_webtorch_version_set.h"
 #include "ngx_webtorch_defer.h"
 #include "ngx_webtorch_leave.h"
+#include "ngx_webtorch_offload_batch.h"
 #include "ngx_webtorch_retire.h"
 #include "ngx_webtorch_stuck.h"
-#include "ngx_webtorch_offload_batch.h"
 #include "ngx_webtorch_thread.h"
 #include "ngx_webtorch_timer.h"
+#include "ngx_webtorch_version_set.h"
 
 
 /* ms between polls for the exit of other workers */

@@ -9,7 +9,6 @@
 #include "ngx_http_webtorch_abort.h"
 #include "ngx_http_webtorch_body.h"
 #include "ngx_http_webtorch_body_read.h"
-#include "ngx_http_webtorch_version_set.h"
 #include "ngx_http_webtorch_decode.h"
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_header.h"
@@ -19,6 +18,7 @@
 #include "ngx_http_webtorch_metadata.h"
 #include "ngx_http_webtorch_negotiate.h"
 #include "ngx_http_webtorch_thread.h"
+#include "ngx_http_webtorch_version_set.h"
 #include "ngx_webtorch_clock.h"
 #include "ngx_webtorch_runner.h"
 

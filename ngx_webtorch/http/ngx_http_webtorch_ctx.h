@@ -13,9 +13,9 @@
 #include "ngx_webtorch_batch.h"
 #include "ngx_webtorch_call.h"
 #include "ngx_webtorch_codec.h"
+#include "ngx_webtorch_endpoint.h"
 #include "ngx_webtorch_formats.h"
 #include "ngx_webtorch_job.h"
-#include "ngx_webtorch_endpoint.h"
 #include "ngx_webtorch_oip.h"
 #include "ngx_webtorch_queue.h"
 

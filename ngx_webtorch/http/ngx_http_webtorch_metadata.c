@@ -3,8 +3,8 @@
 #include "ngx_http_webtorch.h"
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_send.h"
-#include "ngx_webtorch_version_set.h"
 #include "ngx_webtorch_oip_reply.h"
+#include "ngx_webtorch_version_set.h"
 
 
 /* bytes of a tensor's or a model's JSON without its name */

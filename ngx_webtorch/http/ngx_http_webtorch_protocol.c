@@ -5,12 +5,12 @@
  */
 
 #include "ngx_http_webtorch_protocol.h"
-#include "ngx_http_webtorch_version_set.h"
 #include "ngx_http_webtorch_ctx.h"
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_infer.h"
 #include "ngx_http_webtorch_metadata.h"
 #include "ngx_http_webtorch_send.h"
+#include "ngx_http_webtorch_version_set.h"
 #include "ngx_webtorch_training.h"
 
 

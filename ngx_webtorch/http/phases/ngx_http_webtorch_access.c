@@ -11,6 +11,7 @@
 #include "ngx_http_webtorch_phases_ctx.h"
 #include "ngx_http_webtorch_row.h"
 #include "ngx_http_webtorch_score.h"
+#include "ngx_webtorch_print.h"
 
 #include <math.h>
 
@@ -563,12 +564,13 @@ ngx_http_webtorch_access_variable(ngx_http_request_t *r,
         return NGX_OK;
     }
 
-    v->data = ngx_pnalloc(r->pool, NGX_HTTP_WEBTORCH_NUMBER_LEN);
+    v->data = ngx_pnalloc(r->pool, NGX_WEBTORCH_DOUBLE_LEN);
     if (v->data == NULL) {
         return NGX_ERROR;
     }
 
-    v->len = (unsigned) ngx_http_webtorch_write_double(v->data, ctx->score, 6);
+    v->len = (unsigned) (ngx_webtorch_print_double(v->data, ctx->score, 6)
+                         - v->data);
 
     return NGX_OK;
 }

@@ -6,8 +6,6 @@
 #include "ngx_http_webtorch_row.h"
 #include "ngx_webtorch_runner.h"
 
-#include <stdio.h>
-
 
 ngx_int_t
 ngx_http_webtorch_score(ngx_http_request_t *r,
@@ -117,27 +115,6 @@ ngx_http_webtorch_output(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job)
     p = ngx_webtorch_batch_output(waiter, job, 0);
 
     return ngx_webtorch_number(ngx_webtorch_batch_specs(waiter)->dtype, p);
-}
-
-
-size_t
-ngx_http_webtorch_write_double(u_char *p, double n, int digits)
-{
-    size_t   len;
-    u_char  *comma;
-
-    len = (size_t) snprintf((char *) p, NGX_HTTP_WEBTORCH_NUMBER_LEN, "%.*g",
-                            digits, n);
-
-    /* the application may have set a locale with a decimal comma */
-
-    comma = ngx_strlchr(p, p + len, ',');
-
-    if (comma) {
-        *comma = '.';
-    }
-
-    return len;
 }
 
 

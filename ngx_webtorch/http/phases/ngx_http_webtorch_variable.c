@@ -10,10 +10,8 @@
 #include "ngx_http_webtorch_phases_ctx.h"
 #include "ngx_http_webtorch_row.h"
 #include "ngx_http_webtorch_score.h"
+#include "ngx_webtorch_print.h"
 #include "ngx_webtorch_runner.h"
-
-#include <inttypes.h>
-#include <stdio.h>
 
 
 struct ngx_http_webtorch_set_s {
@@ -39,7 +37,7 @@ static ngx_int_t ngx_http_webtorch_set_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_http_webtorch_set_now(ngx_http_webtorch_value_t *value);
 static void ngx_http_webtorch_set_store(ngx_http_webtorch_value_t *value);
-static int ngx_http_webtorch_write_number(char *p, int32_t dtype,
+static u_char *ngx_http_webtorch_write_number(u_char *p, int32_t dtype,
     const void *number);
 
 
@@ -269,8 +267,7 @@ static void
 ngx_http_webtorch_set_done_now(ngx_webtorch_waiter_t *waiter,
     webtorch_job_t *job)
 {
-    int                         n;
-    u_char                     *p;
+    u_char                     *p, *last;
     const void                 *number;
     ngx_http_webtorch_value_t  *value;
 
@@ -284,18 +281,18 @@ ngx_http_webtorch_set_done_now(ngx_webtorch_waiter_t *waiter,
         return;
     }
 
-    p = ngx_pnalloc(value->request->pool, NGX_HTTP_WEBTORCH_NUMBER_LEN);
+    p = ngx_pnalloc(value->request->pool, NGX_WEBTORCH_DOUBLE_LEN);
     if (p == NULL) {
         return;
     }
 
     number = ngx_webtorch_batch_output(waiter, job, 0);
 
-    n = ngx_http_webtorch_write_number((char *) p,
+    last = ngx_http_webtorch_write_number(p,
                                        ngx_webtorch_batch_specs(waiter)->dtype,
                                        number);
     value->value.data = p;
-    value->value.len = (unsigned) n;
+    value->value.len = (unsigned) (last - p);
     value->value.valid = 1;
 }
 
@@ -310,18 +307,18 @@ ngx_http_webtorch_set_store(ngx_http_webtorch_value_t *value)
 }
 
 
-static int
-ngx_http_webtorch_write_number(char *p, int32_t dtype, const void *number)
+static u_char *
+ngx_http_webtorch_write_number(u_char *p, int32_t dtype, const void *number)
 {
+    int  digits;
+
     switch (dtype) {
 
     case WEBTORCH_UINT64:
-        return snprintf(p, NGX_HTTP_WEBTORCH_NUMBER_LEN, "%" PRIu64,
-                        *(const uint64_t *) number);
+        return ngx_sprintf(p, "%uL", *(const uint64_t *) number);
 
     case WEBTORCH_INT64:
-        return snprintf(p, NGX_HTTP_WEBTORCH_NUMBER_LEN, "%" PRId64,
-                        *(const int64_t *) number);
+        return ngx_sprintf(p, "%L", *(const int64_t *) number);
 
     default:
         break;
@@ -329,10 +326,11 @@ ngx_http_webtorch_write_number(char *p, int32_t dtype, const void *number)
 
     /* integers of 32 bits have at most ten digits */
 
-    return (int) ngx_http_webtorch_write_double((u_char *) p,
-                    ngx_webtorch_number(dtype, number),
-                    (ngx_webtorch_dtypes[dtype].kind == NGX_WEBTORCH_KIND_FLOAT)
-                        ? 6 : 10);
+    digits = (ngx_webtorch_dtypes[dtype].kind == NGX_WEBTORCH_KIND_FLOAT)
+             ? 6 : 10;
+
+    return ngx_webtorch_print_double(p, ngx_webtorch_number(dtype, number),
+                                     digits);
 }
 
 

@@ -474,9 +474,13 @@ ngx_http_webtorch_generate_answer(ngx_http_webtorch_stream_t *st,
             return NGX_ERROR;
         }
 
-    } else if (ngx_http_webtorch_stream_answer(st, &row) != NGX_OK) {
-        return ngx_webtorch_error(&st->err, NGX_HTTP_INTERNAL_SERVER_ERROR,
-                                  "no_memory", "no memory");
+    } else {
+        ngx_http_webtorch_stream_row_measure(&row);
+
+        if (ngx_http_webtorch_stream_answer(st, &row) != NGX_OK) {
+            return ngx_webtorch_error(&st->err, NGX_HTTP_INTERNAL_SERVER_ERROR,
+                                      "no_memory", "no memory");
+        }
     }
 
     st->since = ngx_current_msec;

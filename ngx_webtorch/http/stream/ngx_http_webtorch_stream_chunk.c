@@ -176,6 +176,8 @@ ngx_http_webtorch_stream_chunk_answer(ngx_http_webtorch_stream_t *st,
 
     result.done = ngx_http_webtorch_stream_chunk_done(st, job);
 
+    ngx_http_webtorch_stream_row_measure(&result.row);
+
     rc = ngx_http_webtorch_stream_encode_post(st, &result);
 
     if (rc != NGX_DECLINED) {

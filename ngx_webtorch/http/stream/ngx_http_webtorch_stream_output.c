@@ -55,8 +55,7 @@ ngx_http_webtorch_stream_answer(ngx_http_webtorch_stream_t *st,
 {
     u_char  *p, *start;
 
-    p = ngx_http_webtorch_stream_reserve(st,
-                                      ngx_http_webtorch_stream_row_bound(row));
+    p = ngx_http_webtorch_stream_reserve(st, row->bound);
     if (p == NULL) {
         return NGX_ERROR;
     }

@@ -323,12 +323,10 @@ ngx_http_webtorch_stream_release(ngx_http_webtorch_stream_t *st)
         st->in_thread = NULL;
     }
 
-    ngx_http_webtorch_stream_free_large(&st->message);
-    ngx_webtorch_message_free(&st->message);
+    ngx_http_webtorch_stream_free_message(&st->message);
 
     for (i = 0; i < 2; i++) {
-        ngx_http_webtorch_stream_free_large(&st->answers[i].bytes);
-        ngx_webtorch_message_free(&st->answers[i].bytes);
+        ngx_http_webtorch_stream_free_message(&st->answers[i].bytes);
     }
 
     /*
