@@ -143,7 +143,7 @@ typedef struct {
  * bytes, uint32_t each: of the variables, and of every header's name and value.
  * Then come the strings: method, path, arguments, variables and headers, and
  * the body, unless that is large: it is not copied but shared then, see
- * ngx_webtorch_release().  The lengths of the first three are below.
+ * ngx_webtorch_shared_release().  The lengths of the first three are below.
  */
 
 typedef struct {
@@ -450,18 +450,19 @@ int ngx_webtorch_py_refresh_models(void);
 void ngx_webtorch_log(int level, const char *text, size_t len);
 
 /* the failure is copied; NULL: details are only logged */
-void ngx_webtorch_fail(webtorch_job_t *job, int status,
+void ngx_webtorch_job_fail(webtorch_job_t *job, int status,
     const webtorch_failure_t *failure);
 
 /* the reply is copied; -1: no memory */
-int ngx_webtorch_reply(webtorch_job_t *job, const webtorch_reply_t *reply);
+int ngx_webtorch_job_reply(webtorch_job_t *job, const webtorch_reply_t *reply);
 
 /* a reply of bytes without headers, both are copied; -1: no memory */
-int ngx_webtorch_reply_body(webtorch_job_t *job, int status, const char *type,
-    const char *body, size_t len);
+int ngx_webtorch_job_reply_body(webtorch_job_t *job, int status,
+    const char *type, const char *body, size_t len);
 
 /* an item that a generator has yielded, it is copied; -1: no memory */
-int ngx_webtorch_reply_item(webtorch_job_t *job, const char *item, size_t len);
+int ngx_webtorch_job_reply_item(webtorch_job_t *job, const char *item,
+    size_t len);
 
 /*
  * Called in the thread of asyncio's loop.  begin() returns a descriptor, which
@@ -522,7 +523,7 @@ void ngx_webtorch_spans_stop(void);
 void ngx_webtorch_buffer_free(void *p);
 
 /* releases a shared body */
-void ngx_webtorch_release(void *shared);
+void ngx_webtorch_shared_release(void *shared);
 
 /*
  * Copies a balancer's finished requests from number *next on, and advances it.

@@ -395,7 +395,7 @@ ngx_webtorch_offload_read(ngx_webtorch_batch_t *batch,
             continue;
         }
 
-        ngx_webtorch_fail(&api->jobs[i], part->status, part->failure);
+        ngx_webtorch_job_fail(&api->jobs[i], part->status, part->failure);
     }
 
     set = api->sizes[WEBTORCH_VERSION_SET];
@@ -474,6 +474,6 @@ ngx_webtorch_offload_fail(ngx_webtorch_batch_t *batch,
                              error->retry);
 
     for (i = 0; i < batch->api.njobs; i++) {
-        ngx_webtorch_fail(&batch->api.jobs[i], error->status, &failure);
+        ngx_webtorch_job_fail(&batch->api.jobs[i], error->status, &failure);
     }
 }

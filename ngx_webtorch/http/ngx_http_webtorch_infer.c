@@ -91,7 +91,7 @@ ngx_http_webtorch_infer(ngx_http_request_t *r,
 
     ctx->text = (ctx->json < 0);
 
-    rc = ngx_http_webtorch_admit(r, ctx);
+    rc = ngx_http_webtorch_content_admit(r, ctx);
 
     if (rc != NGX_DECLINED) {
         return rc;
@@ -102,7 +102,7 @@ ngx_http_webtorch_infer(ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    return ngx_http_webtorch_serve(r);
+    return ngx_http_webtorch_content_serve(r);
 }
 
 

@@ -49,7 +49,7 @@ ngx_http_webtorch_copy_request(ngx_http_request_t *r, webtorch_schema_t *schema,
 
     request = ngx_alloc(size, r->connection->log);
     if (request == NULL) {
-        ngx_webtorch_release(shared);
+        ngx_webtorch_shared_release(shared);
         return NULL;
     }
 

@@ -284,7 +284,7 @@ ngx_http_webtorch_access_handler(ngx_http_request_t *r)
 
     ctx->unread = ngx_http_webtorch_row_unread();
 
-    ngx_http_webtorch_suspend(r);
+    ngx_http_webtorch_score_suspend(r);
 
     return NGX_AGAIN;
 }
@@ -377,7 +377,7 @@ ngx_http_webtorch_access_done(ngx_webtorch_waiter_t *waiter,
 
     } else {
         ngx_http_webtorch_access_scored(r, ctx,
-                                        ngx_http_webtorch_output(waiter, job));
+                                  ngx_http_webtorch_score_output(waiter, job));
 
         if (ngx_http_webtorch_access_exceeds(ctx)) {
             ngx_http_webtorch_reason(r, &ctx->access->fh, waiter, job,
@@ -386,7 +386,7 @@ ngx_http_webtorch_access_done(ngx_webtorch_waiter_t *waiter,
         }
     }
 
-    ngx_http_webtorch_resume(r);
+    ngx_http_webtorch_score_resume(r);
 }
 
 
@@ -451,7 +451,7 @@ ngx_http_webtorch_access_fail(ngx_http_request_t *r,
     ctx->verdict = verdict;
     ctx->denied = (ctx->access->deny_on_error && !ctx->access->dry_run);
 
-    ngx_http_webtorch_log_score_error(r, &ctx->access->fh, NGX_LOG_ERR, why);
+    ngx_http_webtorch_score_log_error(r, &ctx->access->fh, NGX_LOG_ERR, why);
 }
 
 
@@ -465,7 +465,7 @@ ngx_http_webtorch_access_unread(ngx_http_request_t *r,
     ctx->denied = (ctx->access->deny_on_unread && !ctx->access->dry_run);
     ngx_str_set(&ctx->reason.kind, "unread");
 
-    ngx_http_webtorch_log_score_error(r, &ctx->access->fh, NGX_LOG_ERR,
+    ngx_http_webtorch_score_log_error(r, &ctx->access->fh, NGX_LOG_ERR,
                                 ngx_http_webtorch_score_strerror(ctx->unread));
 }
 

@@ -108,7 +108,8 @@ ngx_http_webtorch_score_refused(ngx_webtorch_handler_t *handler,
 
 
 double
-ngx_http_webtorch_output(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job)
+ngx_http_webtorch_score_output(ngx_webtorch_waiter_t *waiter,
+    webtorch_job_t *job)
 {
     const void  *p;
 
@@ -119,7 +120,7 @@ ngx_http_webtorch_output(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job)
 
 
 void
-ngx_http_webtorch_suspend(ngx_http_request_t *r)
+ngx_http_webtorch_score_suspend(ngx_http_request_t *r)
 {
     ngx_http_webtorch_watch_client(r);
     r->write_event_handler = ngx_http_request_empty_handler;
@@ -127,7 +128,7 @@ ngx_http_webtorch_suspend(ngx_http_request_t *r)
 
 
 void
-ngx_http_webtorch_resume(ngx_http_request_t *r)
+ngx_http_webtorch_score_resume(ngx_http_request_t *r)
 {
     ngx_connection_t  *c;
 
@@ -148,7 +149,7 @@ ngx_http_webtorch_resume(ngx_http_request_t *r)
 
 
 void
-ngx_http_webtorch_log_score_error(ngx_http_request_t *r,
+ngx_http_webtorch_score_log_error(ngx_http_request_t *r,
     ngx_http_webtorch_feature_handler_t *fh, ngx_uint_t level,
     const char *why)
 {

@@ -34,15 +34,15 @@ void ngx_http_webtorch_score_refused(ngx_webtorch_handler_t *handler,
     ngx_webtorch_waiter_t *waiter, ngx_webtorch_refused_e reason);
 
 /* the first number of a job's first output */
-double ngx_http_webtorch_output(ngx_webtorch_waiter_t *waiter,
+double ngx_http_webtorch_score_output(ngx_webtorch_waiter_t *waiter,
     webtorch_job_t *job);
 
 /* the request waits in its phase until done() resumes it */
-void ngx_http_webtorch_suspend(ngx_http_request_t *r);
-void ngx_http_webtorch_resume(ngx_http_request_t *r);
+void ngx_http_webtorch_score_suspend(ngx_http_request_t *r);
+void ngx_http_webtorch_score_resume(ngx_http_request_t *r);
 
 /* logs why a function did not score a request, at most once a second */
-void ngx_http_webtorch_log_score_error(ngx_http_request_t *r,
+void ngx_http_webtorch_score_log_error(ngx_http_request_t *r,
     ngx_http_webtorch_feature_handler_t *fh, ngx_uint_t level,
     const char *why);
 

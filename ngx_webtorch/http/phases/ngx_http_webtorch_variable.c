@@ -201,7 +201,7 @@ ngx_http_webtorch_set_handler(ngx_http_request_t *r)
             continue;
         }
 
-        ngx_http_webtorch_log_score_error(r, &set[i]->fh, NGX_LOG_ERR,
+        ngx_http_webtorch_score_log_error(r, &set[i]->fh, NGX_LOG_ERR,
                                    ngx_http_webtorch_score_strerror(rc));
         ngx_http_webtorch_set_store(value);
     }
@@ -210,7 +210,7 @@ ngx_http_webtorch_set_handler(ngx_http_request_t *r)
         return NGX_DECLINED;
     }
 
-    ngx_http_webtorch_suspend(r);
+    ngx_http_webtorch_score_suspend(r);
 
     return NGX_DONE;
 }
@@ -256,7 +256,7 @@ ngx_http_webtorch_set_done(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job)
     ngx_http_webtorch_set_store(value);
 
     if (--ctx->pending == 0) {
-        ngx_http_webtorch_resume(r);
+        ngx_http_webtorch_score_resume(r);
     }
 }
 
@@ -274,7 +274,7 @@ ngx_http_webtorch_set_done_now(ngx_webtorch_waiter_t *waiter,
     value = waiter->data;
 
     if (job == NULL || job->status != 0) {
-        ngx_http_webtorch_log_score_error(value->request, &value->set->fh,
+        ngx_http_webtorch_score_log_error(value->request, &value->set->fh,
                                    NGX_LOG_ERR,
                                    job ? "it failed"
                                        : "it did not answer in time");
@@ -399,7 +399,7 @@ ngx_http_webtorch_set_now(ngx_http_webtorch_value_t *value)
     if (handler->runner == NULL) {
         ngx_http_webtorch_score_refused(handler, &value->waiter,
                                         NGX_WEBTORCH_REFUSED_NOT_LOADED);
-        ngx_http_webtorch_log_score_error(value->request, fh, NGX_LOG_ERR,
+        ngx_http_webtorch_score_log_error(value->request, fh, NGX_LOG_ERR,
                               ngx_http_webtorch_score_strerror(NGX_DECLINED));
         return NGX_DECLINED;
     }
@@ -408,7 +408,7 @@ ngx_http_webtorch_set_now(ngx_http_webtorch_value_t *value)
 
     if (rc != NGX_OK) {
         ngx_webtorch_metrics_refused(handler, NGX_WEBTORCH_REFUSED_BODY);
-        ngx_http_webtorch_log_score_error(value->request, fh, NGX_LOG_ERR,
+        ngx_http_webtorch_score_log_error(value->request, fh, NGX_LOG_ERR,
                                     ngx_http_webtorch_score_strerror(rc));
         return rc;
     }
@@ -421,7 +421,7 @@ ngx_http_webtorch_set_now(ngx_http_webtorch_value_t *value)
     if (rc == NGX_DECLINED) {
         ngx_http_webtorch_score_refused(handler, &value->waiter,
                                         NGX_WEBTORCH_REFUSED_LOOP);
-        ngx_http_webtorch_log_score_error(value->request, fh, NGX_LOG_WARN,
+        ngx_http_webtorch_score_log_error(value->request, fh, NGX_LOG_WARN,
                                    "it is not for the event loop now, where "
                                    "its value is asked for");
     }

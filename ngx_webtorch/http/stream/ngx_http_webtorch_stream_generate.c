@@ -100,7 +100,7 @@ ngx_http_webtorch_stream_generate_handler(ngx_http_request_t *r)
         rc = ngx_http_webtorch_stream_generate_negotiate(r, ctx);
     }
 
-    return (rc == NGX_DECLINED) ? ngx_http_webtorch_serve(r) : rc;
+    return (rc == NGX_DECLINED) ? ngx_http_webtorch_content_serve(r) : rc;
 }
 
 
@@ -148,7 +148,7 @@ ngx_http_webtorch_stream_generate_new(ngx_http_request_t *r,
     ctx->owner = &st->owner;
     ctx->state_row = st->state_rows[0];
 
-    return ngx_http_webtorch_admit(r, ctx);
+    return ngx_http_webtorch_content_admit(r, ctx);
 }
 
 

@@ -69,7 +69,7 @@ ngx_http_webtorch_stream_generate_protocol(ngx_http_request_t *r,
         }
     }
 
-    return ngx_http_webtorch_serve(r);
+    return ngx_http_webtorch_content_serve(r);
 }
 
 

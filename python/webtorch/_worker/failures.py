@@ -51,7 +51,7 @@ class Failures:
         if job.caller and job.caller != _OFFLOADED:
             if (found := raised.get(job.caller)) is not None:
                 found.append(error)
-            lib.ngx_webtorch_fail(job, 500, ffi.NULL)
+            lib.ngx_webtorch_job_fail(job, 500, ffi.NULL)
             return
         if isinstance(error, HTTPError):
             try:
@@ -62,7 +62,7 @@ class Failures:
             else:
                 return
         self.log(error)
-        lib.ngx_webtorch_fail(job, 500, ffi.NULL)
+        lib.ngx_webtorch_job_fail(job, 500, ffi.NULL)
 
     def log(self, error: BaseException) -> None:
         """Log an exception, unless several of its kind were logged in this interval.
@@ -112,7 +112,7 @@ def _send(job: Any, error: HTTPError) -> None:
     if not isinstance(error.detail, str):
         point(failure.detail, _json.encode(error.detail), keep)
     set_headers(failure, check_headers(error.headers)[0], keep)
-    lib.ngx_webtorch_fail(job, error.status, failure)
+    lib.ngx_webtorch_job_fail(job, error.status, failure)
 
 
 def _kind(error: BaseException) -> tuple[type[BaseException], object, int]:

@@ -241,7 +241,7 @@ def send_item(job: Any, item: Any, writer: ItemWriter) -> None:
     if isinstance(item, Response):
         raise TypeError("a webtorch.Response is the first item of a generator or none")
     data = writer.write(item)
-    if lib.ngx_webtorch_reply_item(job, data, len(data)) != 0:
+    if lib.ngx_webtorch_job_reply_item(job, data, len(data)) != 0:
         raise MemoryError
 
 
@@ -264,5 +264,5 @@ def _send_head(job: Any, response: Response, writer: ItemWriter, items: list[Any
     point(reply.body, b"".join(map(writer.write, items or ())), keep)
     point(reply.content_type, encode(kind), keep)
     set_headers(reply, headers, keep)
-    if lib.ngx_webtorch_reply(job, reply) != 0:
+    if lib.ngx_webtorch_job_reply(job, reply) != 0:
         raise MemoryError

@@ -531,15 +531,16 @@ typedef struct {
 
 void ngx_webtorch_log(int level, const char *text, size_t len);
 
-void ngx_webtorch_fail(webtorch_job_t *job, int status,
+void ngx_webtorch_job_fail(webtorch_job_t *job, int status,
     const webtorch_failure_t *failure);
 
-int ngx_webtorch_reply(webtorch_job_t *job, const webtorch_reply_t *reply);
+int ngx_webtorch_job_reply(webtorch_job_t *job, const webtorch_reply_t *reply);
 
-int ngx_webtorch_reply_body(webtorch_job_t *job, int status, const char *type,
-    const char *body, size_t len);
+int ngx_webtorch_job_reply_body(webtorch_job_t *job, int status,
+    const char *type, const char *body, size_t len);
 
-int ngx_webtorch_reply_item(webtorch_job_t *job, const char *item, size_t len);
+int ngx_webtorch_job_reply_item(webtorch_job_t *job, const char *item,
+    size_t len);
 
 int ngx_webtorch_async_begin(void);
 uint32_t ngx_webtorch_async_take(webtorch_batch_t **batches, uint32_t n);
@@ -566,7 +567,7 @@ void ngx_webtorch_spans_stop(void);
 
 void ngx_webtorch_buffer_free(void *p);
 
-void ngx_webtorch_release(void *shared);
+void ngx_webtorch_shared_release(void *shared);
 
 uint32_t ngx_webtorch_balancer_samples(uint32_t balancer, uint64_t *next,
     webtorch_sample_t *samples, uint32_t n);
