@@ -37,7 +37,7 @@ http {{
     scgi_temp_path {prefix}/scgi;
     webtorch_path {root}/bench/apps;
     # one thread: all models here are small, and the load needs the other core
-    webtorch_threads 1;
+    webtorch_intraop_threads 1;
     {http}
     server {{
         listen 127.0.0.1:{port} backlog=4096 {listen};

@@ -153,7 +153,7 @@ def canary(settings: Settings) -> Row:
 SHADOW = """
 location = /plain { webtorch_handler versions_app:output; }
 location = /shadow {
-    webtorch_handler versions_app:output shadow=versions_app:better rate=10%;
+    webtorch_handler versions_app:output shadow=versions_app:better shadow_rate=10%;
 }
 location = /status { webtorch_status; }
 """

@@ -235,7 +235,7 @@ class WebTorch(Peer):
                 modules=f"load_module {ROOT}/build/modules/ngx_http_webtorch_module.so;",
                 prefix=self.prefix,
                 main="",
-                http=f"webtorch_path {APPS}; webtorch_threads 1;",
+                http=f"webtorch_path {APPS}; webtorch_intraop_threads 1;",
                 port=PORT,
                 locations=WEBTORCH,
             )

@@ -110,7 +110,7 @@ typedef struct {
 
     /* "model=" as far as it has no variables, which C sets before Python
        describes the handler; empty: not set */
-    char             model[WEBTORCH_CHOICE_LEN];
+    char             model[WEBTORCH_VERSION_SET_LEN];
 
     /* what "webtorch_device" says, which C sets before Python describes the
        handler, then the device that it runs on; empty: the CPU */
@@ -119,7 +119,7 @@ typedef struct {
     /* also set by C before Python describes the handler */
     uint32_t         slow;                /* webtorch_slow, ms; 0: off */
     int32_t          shadow;              /* of copies of requests alone */
-    int32_t          handed;              /* another worker runs it; 0
+    int32_t          offloaded;           /* another worker runs it; 0
                                              afterwards */
     uint32_t         max_batch;           /* rows; 0 afterwards */
 } webtorch_schema_t;
@@ -143,7 +143,7 @@ typedef struct {
  * bytes, uint32_t each: of the variables, and of every header's name and value.
  * Then come the strings: method, path, arguments, variables and headers, and
  * the body, unless that is large: it is not copied but shared then, see
- * ngx_webtorch_release().  The lengths of the first three are below.
+ * ngx_webtorch_shared_release().  The lengths of the first three are below.
  */
 
 typedef struct {
@@ -161,9 +161,9 @@ typedef struct {
     /* streams only; all of the above is set for the first call alone */
     uint32_t            next;             /* the next item of a generator */
     uint32_t            closing;
-    uint32_t            place;            /* row of its states; the number of a
+    uint32_t            state_row;        /* of its states; the number of a
                                              generator */
-    uint32_t            other;            /* closing: its other row, or 0 */
+    uint32_t            old_state_row;    /* closing: its other one, or 0 */
     char               *states;           /* in place of rows: all states, each
                                              at a multiple of 64 bytes */
     uint64_t            states_size;
@@ -223,7 +223,7 @@ typedef struct {
 
     /* sizes of variable axes; a result also has those of its outputs */
     int64_t    sizes[WEBTORCH_MAX_AXES];
-    uint32_t   choice;                    /* as in a batch's sizes */
+    uint32_t   version_set;               /* as in a batch's sizes */
 
     int32_t    status;                    /* 0, of HTTP, or one of these above */
     char      *result;                    /* outputs, then the text */
@@ -269,8 +269,8 @@ typedef struct {
     webtorch_reply_t    *reply;
     uint64_t             caller;          /* of rows that Python has posted; 0:
                                              they are those of a request;
-                                             WEBTORCH_HANDED: another worker
-                                             has handed them over */
+                                             WEBTORCH_OFFLOADED: another worker
+                                             has offloaded them */
     void                *waiter;          /* C only; NULL: no request waits */
     void                *owner;           /* C only, see ngx_webtorch_job.h */
     webtorch_trace_t    *trace;           /* NULL: the request has none */
@@ -406,19 +406,23 @@ typedef struct {
 /* cdef: python begin */
 
 /* imports "module:function" as handler number index, sets its schema */
-int ngx_webtorch_py_load(uint32_t index, const char *name, webtorch_schema_t *schema, char *error, size_t len);
+int ngx_webtorch_py_load(uint32_t index, const char *name,
+    webtorch_schema_t *schema, char *error, size_t len);
 
 /*
  * Runs a batch, sets its outputs and its jobs' status.  What every batch needs
  * is passed as arguments, which costs less than members.
  */
-int ngx_webtorch_py_run(uint32_t handler, uint32_t slot, uint32_t generation, uint32_t rows, webtorch_batch_t *batch);
+int ngx_webtorch_py_run(uint32_t handler, uint32_t slot, uint32_t generation,
+    uint32_t rows, webtorch_batch_t *batch);
 
 /* as ngx_webtorch_py_run(), for a batch whose "watch" is not 0 */
-int ngx_webtorch_py_run_watched(uint32_t handler, uint32_t slot, uint32_t generation, uint32_t rows, webtorch_batch_t *batch);
+int ngx_webtorch_py_run_watched(uint32_t handler, uint32_t slot,
+    uint32_t generation, uint32_t rows, webtorch_batch_t *batch);
 
 /* imports a balancer's policy; returns the milliseconds between its rounds */
-int ngx_webtorch_py_policy(uint32_t index, const char *name, char *error, size_t len);
+int ngx_webtorch_py_policy(uint32_t index, const char *name, char *error,
+    size_t len);
 
 /* a policy learns from finished requests and publishes its parameters */
 int ngx_webtorch_py_learn(uint32_t index, uint32_t balancer);
@@ -446,16 +450,19 @@ int ngx_webtorch_py_refresh_models(void);
 void ngx_webtorch_log(int level, const char *text, size_t len);
 
 /* the failure is copied; NULL: details are only logged */
-void ngx_webtorch_fail(webtorch_job_t *job, int status, const webtorch_failure_t *failure);
+void ngx_webtorch_job_fail(webtorch_job_t *job, int status,
+    const webtorch_failure_t *failure);
 
 /* the reply is copied; -1: no memory */
-int ngx_webtorch_reply(webtorch_job_t *job, const webtorch_reply_t *reply);
+int ngx_webtorch_job_reply(webtorch_job_t *job, const webtorch_reply_t *reply);
 
 /* a reply of bytes without headers, both are copied; -1: no memory */
-int ngx_webtorch_reply_body(webtorch_job_t *job, int status, const char *type, const char *body, size_t len);
+int ngx_webtorch_job_reply_body(webtorch_job_t *job, int status,
+    const char *type, const char *body, size_t len);
 
 /* an item that a generator has yielded, it is copied; -1: no memory */
-int ngx_webtorch_reply_item(webtorch_job_t *job, const char *item, size_t len);
+int ngx_webtorch_job_reply_item(webtorch_job_t *job, const char *item,
+    size_t len);
 
 /*
  * Called in the thread of asyncio's loop.  begin() returns a descriptor, which
@@ -489,7 +496,8 @@ uint32_t ngx_webtorch_async_beat(void);
  * freed by the caller then; cancel() only lets them end earlier.
  */
 int ngx_webtorch_rows_direct(void);
-int ngx_webtorch_rows_make(uint32_t number, const char *name, const webtorch_schema_t *schema);
+int ngx_webtorch_rows_make(uint32_t number, const char *name,
+    const webtorch_schema_t *schema);
 webtorch_rows_t *ngx_webtorch_rows_post(const webtorch_rows_t *rows);
 void ngx_webtorch_rows_post_gathered(void);
 void ngx_webtorch_rows_wait(webtorch_rows_t *rows);
@@ -502,7 +510,7 @@ void ngx_webtorch_rows_free(webtorch_rows_t *rows);
  * a function by "/module:function@version".  Number 0: no longer; -1: there are
  * too many, or the name is too long.
  */
-int ngx_webtorch_choice_set(const char *name, uint32_t number);
+int ngx_webtorch_version_set_update(const char *name, uint32_t number);
 
 /*
  * Waits until there are spans, and takes up to n of them; 0: the worker exits.
@@ -515,25 +523,29 @@ void ngx_webtorch_spans_stop(void);
 void ngx_webtorch_buffer_free(void *p);
 
 /* releases a shared body */
-void ngx_webtorch_release(void *shared);
+void ngx_webtorch_shared_release(void *shared);
 
 /*
  * Copies a balancer's finished requests from number *next on, and advances it.
  * Returns their number.  Requests that were overwritten are left out.
  */
-uint32_t ngx_webtorch_balancer_samples(uint32_t balancer, uint64_t *next, webtorch_sample_t *samples, uint32_t n);
+uint32_t ngx_webtorch_balancer_samples(uint32_t balancer, uint64_t *next,
+    webtorch_sample_t *samples, uint32_t n);
 
 /* copies its servers in the order of their numbers, returns how many */
-uint32_t ngx_webtorch_balancer_servers(uint32_t balancer, webtorch_server_t *servers, uint32_t n);
+uint32_t ngx_webtorch_balancer_servers(uint32_t balancer,
+    webtorch_server_t *servers, uint32_t n);
 
 /*
  * Parameters for the next picks, if this worker is still the learner; -1: a
  * number is not finite.
  */
-int ngx_webtorch_balancer_publish(uint32_t balancer, const webtorch_params_t *params);
+int ngx_webtorch_balancer_publish(uint32_t balancer,
+    const webtorch_params_t *params);
 
 /* factors of the servers' costs, if this worker is still the learner; -1: one is not finite, or not above 0 */
-int ngx_webtorch_balancer_scale(uint32_t balancer, const float *scales, uint32_t n);
+int ngx_webtorch_balancer_scale(uint32_t balancer, const float *scales,
+    uint32_t n);
 
 /*
  * For operators: copies the names of balancers in the order of their numbers,
@@ -542,23 +554,28 @@ int ngx_webtorch_balancer_scale(uint32_t balancer, const float *scales, uint32_t
  * address.
  */
 uint32_t ngx_webtorch_balancer_names(webtorch_str_t *names, uint32_t n);
-uint32_t ngx_webtorch_balancer_peers(uint32_t balancer, webtorch_peer_t *peers, uint32_t n);
-int ngx_webtorch_balancer_order(uint32_t balancer, const char *address, size_t len, int out);
+uint32_t ngx_webtorch_balancer_peers(uint32_t balancer, webtorch_peer_t *peers,
+    uint32_t n);
+int ngx_webtorch_balancer_order(uint32_t balancer, const char *address,
+    size_t len, int out);
 
 /*
  * Opens a form by the request's header Content-Type; the body must stay in
  * memory while it is read.  -1: the form's error is set.
  */
-int ngx_webtorch_form_open(webtorch_form_t *form, const char *content_type, size_t content_type_len, const char *body, size_t len);
+int ngx_webtorch_form_open(webtorch_form_t *form, const char *content_type,
+    size_t content_type_len, const char *body, size_t len);
 
 /*
  * Reads at most n parts and returns their number, which is less than n only at
  * the end.  -1: the form's error is set, whatever was read before.
  */
-int ngx_webtorch_form_read(webtorch_form_t *form, webtorch_part_t *parts, uint32_t n);
+int ngx_webtorch_form_read(webtorch_form_t *form, webtorch_part_t *parts,
+    uint32_t n);
 
 /* writes a name or a filename decoded, at most span->len bytes; returns how many */
-size_t ngx_webtorch_form_decode(const webtorch_form_t *form, const webtorch_span_t *span, char *text);
+size_t ngx_webtorch_form_decode(const webtorch_form_t *form,
+    const webtorch_span_t *span, char *text);
 
 /* returns freed memory to the system, which malloc() may have kept */
 void ngx_webtorch_trim(void);
@@ -572,7 +589,8 @@ int ngx_webtorch_zone_exists(void);
  * ngx_webtorch_block_ready() or ngx_webtorch_block_discard().  -1: none, or no
  * room; 1: another worker fills a block, to be called again later.
  */
-int ngx_webtorch_block_attach(const webtorch_wanted_t *wanted, int how, webtorch_block_t *block);
+int ngx_webtorch_block_attach(const webtorch_wanted_t *wanted, int how,
+    webtorch_block_t *block);
 void ngx_webtorch_block_ready(uint32_t id);
 
 /* frees a block that is fresh or that no other worker uses */
@@ -645,21 +663,26 @@ int ngx_webtorch_drain_get(void);
 int ngx_webtorch_exiting(void);
 
 /* the cells of a metric in this worker, see metrics/; NULL: it is not counted */
-uint64_t *ngx_webtorch_metrics_open(int type, const char *name, const char *labels, const char *help, const double *bounds, uint32_t nbounds);
+uint64_t *ngx_webtorch_metrics_open(int type, const char *name,
+    const char *labels, const char *help, const double *bounds,
+    uint32_t nbounds);
 
 /*
  * Sums over all workers that there were: requests that a handler has answered,
  * those of them with 5xx, and steps of a model and their losses.  Called in any
  * thread.
  */
-void ngx_webtorch_metrics_sum_answers(const char *name, uint64_t *answers, uint64_t *errors);
-void ngx_webtorch_metrics_sum_losses(const char *name, uint64_t *steps, double *losses);
+void ngx_webtorch_metrics_sum_answers(const char *name, uint64_t *answers,
+    uint64_t *errors);
+void ngx_webtorch_metrics_sum_losses(const char *name, uint64_t *steps,
+    double *losses);
 
 /*
  * A reward, from 0 to 1, for a choice of webtorch_split.  -1: there is no such
  * split, 1: it has no such choice.
  */
-int ngx_webtorch_split_reward(const char *name, size_t name_len, const char *choice, size_t choice_len, double value);
+int ngx_webtorch_split_reward(const char *name, size_t name_len,
+    const char *choice, size_t choice_len, double value);
 
 /* cdef: c end */
 

@@ -83,11 +83,11 @@
 #define WEBTORCH_ABSENT       8
 
 /* the index in sizes[] of the number of the versions that the calls use */
-#define WEBTORCH_CHOICE       9
+#define WEBTORCH_VERSION_SET  9
 #define WEBTORCH_NSIZES       10
 
 /* a model or a function, "@", a version and a zero byte */
-#define WEBTORCH_CHOICE_LEN   256
+#define WEBTORCH_VERSION_SET_LEN  256
 
 /* a device, as cuda:1, and a zero byte */
 #define WEBTORCH_DEVICE_LEN   16
@@ -163,7 +163,7 @@
 #define WEBTORCH_SAME_STEPS   0xffffffffffffffff
 
 /* in place of the number of a caller */
-#define WEBTORCH_HANDED       0xffffffffffffffff
+#define WEBTORCH_OFFLOADED    0xffffffffffffffff
 
 /* types of metrics, see metrics/ */
 #define WEBTORCH_METRIC_COUNTER    0

@@ -55,7 +55,7 @@ typedef struct {
     int32_t          slow_signal;         /* writes that of the thread, or 0 */
     int32_t          threads;             /* of an operator of torch */
     int32_t          owner;               /* it runs the functions that workers
-                                             hand to one of them */
+                                             offload to one of them */
     uint32_t         npath;               /* entries of webtorch_path, which
                                              are first in sys.path */
     const char      *checkpoint;          /* directory; NULL: none */

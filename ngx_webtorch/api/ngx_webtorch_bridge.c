@@ -1823,8 +1823,8 @@ static void _cffi_checkfld_typedef_webtorch_request_t(webtorch_request_t *p)
   (void)((p->nvars) | 0);  /* check that 'webtorch_request_t.nvars' is an integer */
   (void)((p->next) | 0);  /* check that 'webtorch_request_t.next' is an integer */
   (void)((p->closing) | 0);  /* check that 'webtorch_request_t.closing' is an integer */
-  (void)((p->place) | 0);  /* check that 'webtorch_request_t.place' is an integer */
-  (void)((p->other) | 0);  /* check that 'webtorch_request_t.other' is an integer */
+  (void)((p->state_row) | 0);  /* check that 'webtorch_request_t.state_row' is an integer */
+  (void)((p->old_state_row) | 0);  /* check that 'webtorch_request_t.old_state_row' is an integer */
   { char * *tmp = &p->states; (void)tmp; }
   (void)((p->states_size) | 0);  /* check that 'webtorch_request_t.states_size' is an integer */
 }
@@ -1845,7 +1845,7 @@ static void _cffi_checkfld_typedef_webtorch_rows_t(webtorch_rows_t *p)
   { char * *tmp = &p->text; (void)tmp; }
   (void)((p->text_len) | 0);  /* check that 'webtorch_rows_t.text_len' is an integer */
   { int64_t(*tmp)[8] = &p->sizes; (void)tmp; }
-  (void)((p->choice) | 0);  /* check that 'webtorch_rows_t.choice' is an integer */
+  (void)((p->version_set) | 0);  /* check that 'webtorch_rows_t.version_set' is an integer */
   (void)((p->status) | 0);  /* check that 'webtorch_rows_t.status' is an integer */
   { char * *tmp = &p->result; (void)tmp; }
   (void)((p->result_len) | 0);  /* check that 'webtorch_rows_t.result_len' is an integer */
@@ -1903,7 +1903,7 @@ static void _cffi_checkfld_typedef_webtorch_schema_t(webtorch_schema_t *p)
   { char(*tmp)[16] = &p->device; (void)tmp; }
   (void)((p->slow) | 0);  /* check that 'webtorch_schema_t.slow' is an integer */
   (void)((p->shadow) | 0);  /* check that 'webtorch_schema_t.shadow' is an integer */
-  (void)((p->handed) | 0);  /* check that 'webtorch_schema_t.handed' is an integer */
+  (void)((p->offloaded) | 0);  /* check that 'webtorch_schema_t.offloaded' is an integer */
   (void)((p->max_batch) | 0);  /* check that 'webtorch_schema_t.max_batch' is an integer */
 }
 struct _cffi_align_typedef_webtorch_schema_t { char x; webtorch_schema_t y; };
@@ -3152,54 +3152,6 @@ _cffi_f_ngx_webtorch_buffer_free(PyObject *self, PyObject *arg0)
 #  define _cffi_f_ngx_webtorch_buffer_free _cffi_d_ngx_webtorch_buffer_free
 #endif
 
-static int _cffi_d_ngx_webtorch_choice_set(char const * x0, uint32_t x1)
-{
-  return ngx_webtorch_choice_set(x0, x1);
-}
-#ifndef PYPY_VERSION
-static PyObject *
-_cffi_f_ngx_webtorch_choice_set(PyObject *self, PyObject *args)
-{
-  char const * x0;
-  uint32_t x1;
-  Py_ssize_t datasize;
-  struct _cffi_freeme_s *large_args_free = NULL;
-  int result;
-  PyObject *pyresult;
-  PyObject *arg0;
-  PyObject *arg1;
-
-  if (!PyArg_UnpackTuple(args, "ngx_webtorch_choice_set", 2, 2, &arg0, &arg1))
-    return NULL;
-
-  datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(1), arg0, (char **)&x0);
-  if (datasize != 0) {
-    x0 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(1), arg0, (char **)&x0,
-            datasize, &large_args_free) < 0)
-      return NULL;
-  }
-
-  x1 = _cffi_to_c_int(arg1, uint32_t);
-  if (x1 == (uint32_t)-1 && PyErr_Occurred())
-    return NULL;
-
-  Py_BEGIN_ALLOW_THREADS
-  _cffi_restore_errno();
-  { result = ngx_webtorch_choice_set(x0, x1); }
-  _cffi_save_errno();
-  Py_END_ALLOW_THREADS
-
-  (void)self; /* unused */
-  pyresult = _cffi_from_c_int(result, int);
-  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
-  return pyresult;
-}
-#else
-#  define _cffi_f_ngx_webtorch_choice_set _cffi_d_ngx_webtorch_choice_set
-#endif
-
 static int _cffi_d_ngx_webtorch_drain_get(void)
 {
   return ngx_webtorch_drain_get();
@@ -3280,63 +3232,6 @@ _cffi_f_ngx_webtorch_exiting(PyObject *self, PyObject *noarg)
 }
 #else
 #  define _cffi_f_ngx_webtorch_exiting _cffi_d_ngx_webtorch_exiting
-#endif
-
-static void _cffi_d_ngx_webtorch_fail(webtorch_job_t * x0, int x1, webtorch_failure_t const * x2)
-{
-  ngx_webtorch_fail(x0, x1, x2);
-}
-#ifndef PYPY_VERSION
-static PyObject *
-_cffi_f_ngx_webtorch_fail(PyObject *self, PyObject *args)
-{
-  webtorch_job_t * x0;
-  int x1;
-  webtorch_failure_t const * x2;
-  Py_ssize_t datasize;
-  struct _cffi_freeme_s *large_args_free = NULL;
-  PyObject *arg0;
-  PyObject *arg1;
-  PyObject *arg2;
-
-  if (!PyArg_UnpackTuple(args, "ngx_webtorch_fail", 3, 3, &arg0, &arg1, &arg2))
-    return NULL;
-
-  datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(84), arg0, (char **)&x0);
-  if (datasize != 0) {
-    x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(84), arg0, (char **)&x0,
-            datasize, &large_args_free) < 0)
-      return NULL;
-  }
-
-  x1 = _cffi_to_c_int(arg1, int);
-  if (x1 == (int)-1 && PyErr_Occurred())
-    return NULL;
-
-  datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(194), arg2, (char **)&x2);
-  if (datasize != 0) {
-    x2 = ((size_t)datasize) <= 640 ? (webtorch_failure_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(194), arg2, (char **)&x2,
-            datasize, &large_args_free) < 0)
-      return NULL;
-  }
-
-  Py_BEGIN_ALLOW_THREADS
-  _cffi_restore_errno();
-  { ngx_webtorch_fail(x0, x1, x2); }
-  _cffi_save_errno();
-  Py_END_ALLOW_THREADS
-
-  (void)self; /* unused */
-  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
-  Py_INCREF(Py_None);
-  return Py_None;
-}
-#else
-#  define _cffi_f_ngx_webtorch_fail _cffi_d_ngx_webtorch_fail
 #endif
 
 static size_t _cffi_d_ngx_webtorch_form_decode(webtorch_form_t const * x0, webtorch_span_t const * x1, char * x2)
@@ -3536,6 +3431,251 @@ _cffi_f_ngx_webtorch_form_read(PyObject *self, PyObject *args)
 }
 #else
 #  define _cffi_f_ngx_webtorch_form_read _cffi_d_ngx_webtorch_form_read
+#endif
+
+static void _cffi_d_ngx_webtorch_job_fail(webtorch_job_t * x0, int x1, webtorch_failure_t const * x2)
+{
+  ngx_webtorch_job_fail(x0, x1, x2);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_job_fail(PyObject *self, PyObject *args)
+{
+  webtorch_job_t * x0;
+  int x1;
+  webtorch_failure_t const * x2;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  PyObject *arg0;
+  PyObject *arg1;
+  PyObject *arg2;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_job_fail", 3, 3, &arg0, &arg1, &arg2))
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(84), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(84), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x1 = _cffi_to_c_int(arg1, int);
+  if (x1 == (int)-1 && PyErr_Occurred())
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(194), arg2, (char **)&x2);
+  if (datasize != 0) {
+    x2 = ((size_t)datasize) <= 640 ? (webtorch_failure_t const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(194), arg2, (char **)&x2,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_job_fail(x0, x1, x2); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_job_fail _cffi_d_ngx_webtorch_job_fail
+#endif
+
+static int _cffi_d_ngx_webtorch_job_reply(webtorch_job_t * x0, webtorch_reply_t const * x1)
+{
+  return ngx_webtorch_job_reply(x0, x1);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_job_reply(PyObject *self, PyObject *args)
+{
+  webtorch_job_t * x0;
+  webtorch_reply_t const * x1;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  int result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_job_reply", 2, 2, &arg0, &arg1))
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(84), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(84), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(97), arg1, (char **)&x1);
+  if (datasize != 0) {
+    x1 = ((size_t)datasize) <= 640 ? (webtorch_reply_t const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(97), arg1, (char **)&x1,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_job_reply(x0, x1); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_job_reply _cffi_d_ngx_webtorch_job_reply
+#endif
+
+static int _cffi_d_ngx_webtorch_job_reply_body(webtorch_job_t * x0, int x1, char const * x2, char const * x3, size_t x4)
+{
+  return ngx_webtorch_job_reply_body(x0, x1, x2, x3, x4);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_job_reply_body(PyObject *self, PyObject *args)
+{
+  webtorch_job_t * x0;
+  int x1;
+  char const * x2;
+  char const * x3;
+  size_t x4;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  int result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+  PyObject *arg2;
+  PyObject *arg3;
+  PyObject *arg4;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_job_reply_body", 5, 5, &arg0, &arg1, &arg2, &arg3, &arg4))
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(84), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(84), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x1 = _cffi_to_c_int(arg1, int);
+  if (x1 == (int)-1 && PyErr_Occurred())
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(1), arg2, (char **)&x2);
+  if (datasize != 0) {
+    x2 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(1), arg2, (char **)&x2,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(1), arg3, (char **)&x3);
+  if (datasize != 0) {
+    x3 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(1), arg3, (char **)&x3,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x4 = _cffi_to_c_int(arg4, size_t);
+  if (x4 == (size_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_job_reply_body(x0, x1, x2, x3, x4); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_job_reply_body _cffi_d_ngx_webtorch_job_reply_body
+#endif
+
+static int _cffi_d_ngx_webtorch_job_reply_item(webtorch_job_t * x0, char const * x1, size_t x2)
+{
+  return ngx_webtorch_job_reply_item(x0, x1, x2);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_job_reply_item(PyObject *self, PyObject *args)
+{
+  webtorch_job_t * x0;
+  char const * x1;
+  size_t x2;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  int result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+  PyObject *arg2;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_job_reply_item", 3, 3, &arg0, &arg1, &arg2))
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(84), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(84), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(1), arg1, (char **)&x1);
+  if (datasize != 0) {
+    x1 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(1), arg1, (char **)&x1,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x2 = _cffi_to_c_int(arg2, size_t);
+  if (x2 == (size_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_job_reply_item(x0, x1, x2); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_job_reply_item _cffi_d_ngx_webtorch_job_reply_item
 #endif
 
 static void _cffi_d_ngx_webtorch_log(int x0, char const * x1, size_t x2)
@@ -3984,230 +4124,6 @@ _cffi_f_ngx_webtorch_orders_followed(PyObject *self, PyObject *arg0)
 }
 #else
 #  define _cffi_f_ngx_webtorch_orders_followed _cffi_d_ngx_webtorch_orders_followed
-#endif
-
-static void _cffi_d_ngx_webtorch_release(void * x0)
-{
-  ngx_webtorch_release(x0);
-}
-#ifndef PYPY_VERSION
-static PyObject *
-_cffi_f_ngx_webtorch_release(PyObject *self, PyObject *arg0)
-{
-  void * x0;
-  Py_ssize_t datasize;
-  struct _cffi_freeme_s *large_args_free = NULL;
-
-  datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(187), arg0, (char **)&x0);
-  if (datasize != 0) {
-    x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(187), arg0, (char **)&x0,
-            datasize, &large_args_free) < 0)
-      return NULL;
-  }
-
-  Py_BEGIN_ALLOW_THREADS
-  _cffi_restore_errno();
-  { ngx_webtorch_release(x0); }
-  _cffi_save_errno();
-  Py_END_ALLOW_THREADS
-
-  (void)self; /* unused */
-  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
-  Py_INCREF(Py_None);
-  return Py_None;
-}
-#else
-#  define _cffi_f_ngx_webtorch_release _cffi_d_ngx_webtorch_release
-#endif
-
-static int _cffi_d_ngx_webtorch_reply(webtorch_job_t * x0, webtorch_reply_t const * x1)
-{
-  return ngx_webtorch_reply(x0, x1);
-}
-#ifndef PYPY_VERSION
-static PyObject *
-_cffi_f_ngx_webtorch_reply(PyObject *self, PyObject *args)
-{
-  webtorch_job_t * x0;
-  webtorch_reply_t const * x1;
-  Py_ssize_t datasize;
-  struct _cffi_freeme_s *large_args_free = NULL;
-  int result;
-  PyObject *pyresult;
-  PyObject *arg0;
-  PyObject *arg1;
-
-  if (!PyArg_UnpackTuple(args, "ngx_webtorch_reply", 2, 2, &arg0, &arg1))
-    return NULL;
-
-  datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(84), arg0, (char **)&x0);
-  if (datasize != 0) {
-    x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(84), arg0, (char **)&x0,
-            datasize, &large_args_free) < 0)
-      return NULL;
-  }
-
-  datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(97), arg1, (char **)&x1);
-  if (datasize != 0) {
-    x1 = ((size_t)datasize) <= 640 ? (webtorch_reply_t const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(97), arg1, (char **)&x1,
-            datasize, &large_args_free) < 0)
-      return NULL;
-  }
-
-  Py_BEGIN_ALLOW_THREADS
-  _cffi_restore_errno();
-  { result = ngx_webtorch_reply(x0, x1); }
-  _cffi_save_errno();
-  Py_END_ALLOW_THREADS
-
-  (void)self; /* unused */
-  pyresult = _cffi_from_c_int(result, int);
-  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
-  return pyresult;
-}
-#else
-#  define _cffi_f_ngx_webtorch_reply _cffi_d_ngx_webtorch_reply
-#endif
-
-static int _cffi_d_ngx_webtorch_reply_body(webtorch_job_t * x0, int x1, char const * x2, char const * x3, size_t x4)
-{
-  return ngx_webtorch_reply_body(x0, x1, x2, x3, x4);
-}
-#ifndef PYPY_VERSION
-static PyObject *
-_cffi_f_ngx_webtorch_reply_body(PyObject *self, PyObject *args)
-{
-  webtorch_job_t * x0;
-  int x1;
-  char const * x2;
-  char const * x3;
-  size_t x4;
-  Py_ssize_t datasize;
-  struct _cffi_freeme_s *large_args_free = NULL;
-  int result;
-  PyObject *pyresult;
-  PyObject *arg0;
-  PyObject *arg1;
-  PyObject *arg2;
-  PyObject *arg3;
-  PyObject *arg4;
-
-  if (!PyArg_UnpackTuple(args, "ngx_webtorch_reply_body", 5, 5, &arg0, &arg1, &arg2, &arg3, &arg4))
-    return NULL;
-
-  datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(84), arg0, (char **)&x0);
-  if (datasize != 0) {
-    x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(84), arg0, (char **)&x0,
-            datasize, &large_args_free) < 0)
-      return NULL;
-  }
-
-  x1 = _cffi_to_c_int(arg1, int);
-  if (x1 == (int)-1 && PyErr_Occurred())
-    return NULL;
-
-  datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(1), arg2, (char **)&x2);
-  if (datasize != 0) {
-    x2 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(1), arg2, (char **)&x2,
-            datasize, &large_args_free) < 0)
-      return NULL;
-  }
-
-  datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(1), arg3, (char **)&x3);
-  if (datasize != 0) {
-    x3 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(1), arg3, (char **)&x3,
-            datasize, &large_args_free) < 0)
-      return NULL;
-  }
-
-  x4 = _cffi_to_c_int(arg4, size_t);
-  if (x4 == (size_t)-1 && PyErr_Occurred())
-    return NULL;
-
-  Py_BEGIN_ALLOW_THREADS
-  _cffi_restore_errno();
-  { result = ngx_webtorch_reply_body(x0, x1, x2, x3, x4); }
-  _cffi_save_errno();
-  Py_END_ALLOW_THREADS
-
-  (void)self; /* unused */
-  pyresult = _cffi_from_c_int(result, int);
-  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
-  return pyresult;
-}
-#else
-#  define _cffi_f_ngx_webtorch_reply_body _cffi_d_ngx_webtorch_reply_body
-#endif
-
-static int _cffi_d_ngx_webtorch_reply_item(webtorch_job_t * x0, char const * x1, size_t x2)
-{
-  return ngx_webtorch_reply_item(x0, x1, x2);
-}
-#ifndef PYPY_VERSION
-static PyObject *
-_cffi_f_ngx_webtorch_reply_item(PyObject *self, PyObject *args)
-{
-  webtorch_job_t * x0;
-  char const * x1;
-  size_t x2;
-  Py_ssize_t datasize;
-  struct _cffi_freeme_s *large_args_free = NULL;
-  int result;
-  PyObject *pyresult;
-  PyObject *arg0;
-  PyObject *arg1;
-  PyObject *arg2;
-
-  if (!PyArg_UnpackTuple(args, "ngx_webtorch_reply_item", 3, 3, &arg0, &arg1, &arg2))
-    return NULL;
-
-  datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(84), arg0, (char **)&x0);
-  if (datasize != 0) {
-    x0 = ((size_t)datasize) <= 640 ? (webtorch_job_t *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(84), arg0, (char **)&x0,
-            datasize, &large_args_free) < 0)
-      return NULL;
-  }
-
-  datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(1), arg1, (char **)&x1);
-  if (datasize != 0) {
-    x1 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(1), arg1, (char **)&x1,
-            datasize, &large_args_free) < 0)
-      return NULL;
-  }
-
-  x2 = _cffi_to_c_int(arg2, size_t);
-  if (x2 == (size_t)-1 && PyErr_Occurred())
-    return NULL;
-
-  Py_BEGIN_ALLOW_THREADS
-  _cffi_restore_errno();
-  { result = ngx_webtorch_reply_item(x0, x1, x2); }
-  _cffi_save_errno();
-  Py_END_ALLOW_THREADS
-
-  (void)self; /* unused */
-  pyresult = _cffi_from_c_int(result, int);
-  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
-  return pyresult;
-}
-#else
-#  define _cffi_f_ngx_webtorch_reply_item _cffi_d_ngx_webtorch_reply_item
 #endif
 
 static void _cffi_d_ngx_webtorch_retire(char const * x0, size_t x1)
@@ -4713,6 +4629,42 @@ _cffi_f_ngx_webtorch_saver_resign(PyObject *self, PyObject *noarg)
 #  define _cffi_f_ngx_webtorch_saver_resign _cffi_d_ngx_webtorch_saver_resign
 #endif
 
+static void _cffi_d_ngx_webtorch_shared_release(void * x0)
+{
+  ngx_webtorch_shared_release(x0);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_shared_release(PyObject *self, PyObject *arg0)
+{
+  void * x0;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(187), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(187), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { ngx_webtorch_shared_release(x0); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+#else
+#  define _cffi_f_ngx_webtorch_shared_release _cffi_d_ngx_webtorch_shared_release
+#endif
+
 static void _cffi_d_ngx_webtorch_spans_stop(void)
 {
   ngx_webtorch_spans_stop();
@@ -4978,6 +4930,54 @@ _cffi_f_ngx_webtorch_uploader_resign(PyObject *self, PyObject *noarg)
 #  define _cffi_f_ngx_webtorch_uploader_resign _cffi_d_ngx_webtorch_uploader_resign
 #endif
 
+static int _cffi_d_ngx_webtorch_version_set_update(char const * x0, uint32_t x1)
+{
+  return ngx_webtorch_version_set_update(x0, x1);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_ngx_webtorch_version_set_update(PyObject *self, PyObject *args)
+{
+  char const * x0;
+  uint32_t x1;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  int result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+
+  if (!PyArg_UnpackTuple(args, "ngx_webtorch_version_set_update", 2, 2, &arg0, &arg1))
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(1), arg0, (char **)&x0);
+  if (datasize != 0) {
+    x0 = ((size_t)datasize) <= 640 ? (char const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(1), arg0, (char **)&x0,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x1 = _cffi_to_c_int(arg1, uint32_t);
+  if (x1 == (uint32_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = ngx_webtorch_version_set_update(x0, x1); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_ngx_webtorch_version_set_update _cffi_d_ngx_webtorch_version_set_update
+#endif
+
 static int _cffi_d_ngx_webtorch_zone_exists(void)
 {
   return ngx_webtorch_zone_exists();
@@ -5063,24 +5063,6 @@ static int _cffi_const_WEBTORCH_BYTES(unsigned long long *o)
   int n = (WEBTORCH_BYTES) <= 0;
   *o = (unsigned long long)((WEBTORCH_BYTES) | 0);  /* check that WEBTORCH_BYTES is an integer */
   if (!_cffi_check_int(*o, n, 14U))
-    n |= 2;
-  return n;
-}
-
-static int _cffi_const_WEBTORCH_CHOICE(unsigned long long *o)
-{
-  int n = (WEBTORCH_CHOICE) <= 0;
-  *o = (unsigned long long)((WEBTORCH_CHOICE) | 0);  /* check that WEBTORCH_CHOICE is an integer */
-  if (!_cffi_check_int(*o, n, 9U))
-    n |= 2;
-  return n;
-}
-
-static int _cffi_const_WEBTORCH_CHOICE_LEN(unsigned long long *o)
-{
-  int n = (WEBTORCH_CHOICE_LEN) <= 0;
-  *o = (unsigned long long)((WEBTORCH_CHOICE_LEN) | 0);  /* check that WEBTORCH_CHOICE_LEN is an integer */
-  if (!_cffi_check_int(*o, n, 256U))
     n |= 2;
   return n;
 }
@@ -5261,15 +5243,6 @@ static int _cffi_const_WEBTORCH_GUEST_OFF(unsigned long long *o)
   int n = (WEBTORCH_GUEST_OFF) <= 0;
   *o = (unsigned long long)((WEBTORCH_GUEST_OFF) | 0);  /* check that WEBTORCH_GUEST_OFF is an integer */
   if (!_cffi_check_int(*o, n, 2U))
-    n |= 2;
-  return n;
-}
-
-static int _cffi_const_WEBTORCH_HANDED(unsigned long long *o)
-{
-  int n = (WEBTORCH_HANDED) <= 0;
-  *o = (unsigned long long)((WEBTORCH_HANDED) | 0);  /* check that WEBTORCH_HANDED is an integer */
-  if (!_cffi_check_int(*o, n, 18446744073709551615U))
     n |= 2;
   return n;
 }
@@ -5670,6 +5643,15 @@ static int _cffi_const_WEBTORCH_NSIZES(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_OFFLOADED(unsigned long long *o)
+{
+  int n = (WEBTORCH_OFFLOADED) <= 0;
+  *o = (unsigned long long)((WEBTORCH_OFFLOADED) | 0);  /* check that WEBTORCH_OFFLOADED is an integer */
+  if (!_cffi_check_int(*o, n, 18446744073709551615U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_ONLY_SLOT(unsigned long long *o)
 {
   int n = (WEBTORCH_ONLY_SLOT) <= 0;
@@ -6012,6 +5994,24 @@ static int _cffi_const_WEBTORCH_UINT8(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_WEBTORCH_VERSION_SET(unsigned long long *o)
+{
+  int n = (WEBTORCH_VERSION_SET) <= 0;
+  *o = (unsigned long long)((WEBTORCH_VERSION_SET) | 0);  /* check that WEBTORCH_VERSION_SET is an integer */
+  if (!_cffi_check_int(*o, n, 9U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_WEBTORCH_VERSION_SET_LEN(unsigned long long *o)
+{
+  int n = (WEBTORCH_VERSION_SET_LEN) <= 0;
+  *o = (unsigned long long)((WEBTORCH_VERSION_SET_LEN) | 0);  /* check that WEBTORCH_VERSION_SET_LEN is an integer */
+  if (!_cffi_check_int(*o, n, 256U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_WEBTORCH_WATCH_LEN(unsigned long long *o)
 {
   int n = (WEBTORCH_WATCH_LEN) <= 0;
@@ -6069,8 +6069,6 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_BOOL", (void *)_cffi_const_WEBTORCH_BOOL, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_BOUNDARY_LEN", (void *)_cffi_const_WEBTORCH_BOUNDARY_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_BYTES", (void *)_cffi_const_WEBTORCH_BYTES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
-  { "WEBTORCH_CHOICE", (void *)_cffi_const_WEBTORCH_CHOICE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
-  { "WEBTORCH_CHOICE_LEN", (void *)_cffi_const_WEBTORCH_CHOICE_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_COMPRESS_BF16", (void *)_cffi_const_WEBTORCH_COMPRESS_BF16, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_COMPRESS_INT8", (void *)_cffi_const_WEBTORCH_COMPRESS_INT8, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_COMPRESS_NONE", (void *)_cffi_const_WEBTORCH_COMPRESS_NONE, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -6091,7 +6089,6 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_GUEST_ALWAYS", (void *)_cffi_const_WEBTORCH_GUEST_ALWAYS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_GUEST_AUTO", (void *)_cffi_const_WEBTORCH_GUEST_AUTO, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_GUEST_OFF", (void *)_cffi_const_WEBTORCH_GUEST_OFF, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
-  { "WEBTORCH_HANDED", (void *)_cffi_const_WEBTORCH_HANDED, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_HANDLER", (void *)_cffi_const_WEBTORCH_HANDLER, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_HEAD", (void *)_cffi_const_WEBTORCH_HEAD, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_HIDDEN", (void *)_cffi_const_WEBTORCH_HIDDEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -6136,6 +6133,7 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_NOT_SET", (void *)_cffi_const_WEBTORCH_NOT_SET, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_NO_BLOCK", (void *)_cffi_const_WEBTORCH_NO_BLOCK, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_NSIZES", (void *)_cffi_const_WEBTORCH_NSIZES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_OFFLOADED", (void *)_cffi_const_WEBTORCH_OFFLOADED, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_ONLY_SLOT", (void *)_cffi_const_WEBTORCH_ONLY_SLOT, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_OPTIMIZER", (void *)_cffi_const_WEBTORCH_OPTIMIZER, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_OPTIONAL", (void *)_cffi_const_WEBTORCH_OPTIONAL, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -6174,6 +6172,8 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "WEBTORCH_UINT32", (void *)_cffi_const_WEBTORCH_UINT32, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT64", (void *)_cffi_const_WEBTORCH_UINT64, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_UINT8", (void *)_cffi_const_WEBTORCH_UINT8, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_VERSION_SET", (void *)_cffi_const_WEBTORCH_VERSION_SET, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "WEBTORCH_VERSION_SET_LEN", (void *)_cffi_const_WEBTORCH_VERSION_SET_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_WATCH_LEN", (void *)_cffi_const_WEBTORCH_WATCH_LEN, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_WATCH_MODELS", (void *)_cffi_const_WEBTORCH_WATCH_MODELS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "WEBTORCH_WATCH_SPANS", (void *)_cffi_const_WEBTORCH_WATCH_SPANS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -6203,14 +6203,16 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "ngx_webtorch_block_strict", (void *)_cffi_f_ngx_webtorch_block_strict, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 14), (void *)_cffi_d_ngx_webtorch_block_strict },
   { "ngx_webtorch_block_supersede", (void *)_cffi_f_ngx_webtorch_block_supersede, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 179), (void *)_cffi_d_ngx_webtorch_block_supersede },
   { "ngx_webtorch_buffer_free", (void *)_cffi_f_ngx_webtorch_buffer_free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 186), (void *)_cffi_d_ngx_webtorch_buffer_free },
-  { "ngx_webtorch_choice_set", (void *)_cffi_f_ngx_webtorch_choice_set, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 7), (void *)_cffi_d_ngx_webtorch_choice_set },
   { "ngx_webtorch_drain_get", (void *)_cffi_f_ngx_webtorch_drain_get, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 66), (void *)_cffi_d_ngx_webtorch_drain_get },
   { "ngx_webtorch_drain_set", (void *)_cffi_f_ngx_webtorch_drain_set, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 11), (void *)_cffi_d_ngx_webtorch_drain_set },
   { "ngx_webtorch_exiting", (void *)_cffi_f_ngx_webtorch_exiting, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 66), (void *)_cffi_d_ngx_webtorch_exiting },
-  { "ngx_webtorch_fail", (void *)_cffi_f_ngx_webtorch_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 191), (void *)_cffi_d_ngx_webtorch_fail },
   { "ngx_webtorch_form_decode", (void *)_cffi_f_ngx_webtorch_form_decode, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 104), (void *)_cffi_d_ngx_webtorch_form_decode },
   { "ngx_webtorch_form_open", (void *)_cffi_f_ngx_webtorch_form_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 71), (void *)_cffi_d_ngx_webtorch_form_open },
   { "ngx_webtorch_form_read", (void *)_cffi_f_ngx_webtorch_form_read, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 78), (void *)_cffi_d_ngx_webtorch_form_read },
+  { "ngx_webtorch_job_fail", (void *)_cffi_f_ngx_webtorch_job_fail, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 191), (void *)_cffi_d_ngx_webtorch_job_fail },
+  { "ngx_webtorch_job_reply", (void *)_cffi_f_ngx_webtorch_job_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 95), (void *)_cffi_d_ngx_webtorch_job_reply },
+  { "ngx_webtorch_job_reply_body", (void *)_cffi_f_ngx_webtorch_job_reply_body, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 88), (void *)_cffi_d_ngx_webtorch_job_reply_body },
+  { "ngx_webtorch_job_reply_item", (void *)_cffi_f_ngx_webtorch_job_reply_item, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 83), (void *)_cffi_d_ngx_webtorch_job_reply_item },
   { "ngx_webtorch_log", (void *)_cffi_f_ngx_webtorch_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 171), (void *)_cffi_d_ngx_webtorch_log },
   { "ngx_webtorch_metrics_open", (void *)_cffi_f_ngx_webtorch_metrics_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 146), (void *)_cffi_d_ngx_webtorch_metrics_open },
   { "ngx_webtorch_metrics_sum_answers", (void *)_cffi_f_ngx_webtorch_metrics_sum_answers, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 163), (void *)_cffi_d_ngx_webtorch_metrics_sum_answers },
@@ -6230,10 +6232,6 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "ngx_webtorch_py_run_watched", (void *)&_cffi_externpy__ngx_webtorch_py_run_watched, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 233), (void *)ngx_webtorch_py_run_watched },
   { "ngx_webtorch_py_start", (void *)&_cffi_externpy__ngx_webtorch_py_start, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 264), (void *)ngx_webtorch_py_start },
   { "ngx_webtorch_py_thread", (void *)&_cffi_externpy__ngx_webtorch_py_thread, _CFFI_OP(_CFFI_OP_EXTERN_PYTHON, 263), (void *)ngx_webtorch_py_thread },
-  { "ngx_webtorch_release", (void *)_cffi_f_ngx_webtorch_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 186), (void *)_cffi_d_ngx_webtorch_release },
-  { "ngx_webtorch_reply", (void *)_cffi_f_ngx_webtorch_reply, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 95), (void *)_cffi_d_ngx_webtorch_reply },
-  { "ngx_webtorch_reply_body", (void *)_cffi_f_ngx_webtorch_reply_body, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 88), (void *)_cffi_d_ngx_webtorch_reply_body },
-  { "ngx_webtorch_reply_item", (void *)_cffi_f_ngx_webtorch_reply_item, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 83), (void *)_cffi_d_ngx_webtorch_reply_item },
   { "ngx_webtorch_retire", (void *)_cffi_f_ngx_webtorch_retire, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 154), (void *)_cffi_d_ngx_webtorch_retire },
   { "ngx_webtorch_rounds_elect", (void *)_cffi_f_ngx_webtorch_rounds_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 66), (void *)_cffi_d_ngx_webtorch_rounds_elect },
   { "ngx_webtorch_rounds_join", (void *)_cffi_f_ngx_webtorch_rounds_join, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 168), (void *)_cffi_d_ngx_webtorch_rounds_join },
@@ -6249,6 +6247,7 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "ngx_webtorch_rows_wait", (void *)_cffi_f_ngx_webtorch_rows_wait, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 196), (void *)_cffi_d_ngx_webtorch_rows_wait },
   { "ngx_webtorch_saver_elect", (void *)_cffi_f_ngx_webtorch_saver_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 66), (void *)_cffi_d_ngx_webtorch_saver_elect },
   { "ngx_webtorch_saver_resign", (void *)_cffi_f_ngx_webtorch_saver_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 189), (void *)_cffi_d_ngx_webtorch_saver_resign },
+  { "ngx_webtorch_shared_release", (void *)_cffi_f_ngx_webtorch_shared_release, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 186), (void *)_cffi_d_ngx_webtorch_shared_release },
   { "ngx_webtorch_spans_stop", (void *)_cffi_f_ngx_webtorch_spans_stop, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 189), (void *)_cffi_d_ngx_webtorch_spans_stop },
   { "ngx_webtorch_spans_take", (void *)_cffi_f_ngx_webtorch_spans_take, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 142), (void *)_cffi_d_ngx_webtorch_spans_take },
   { "ngx_webtorch_split_reward", (void *)_cffi_f_ngx_webtorch_split_reward, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 0), (void *)_cffi_d_ngx_webtorch_split_reward },
@@ -6257,6 +6256,7 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "ngx_webtorch_trim", (void *)_cffi_f_ngx_webtorch_trim, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 189), (void *)_cffi_d_ngx_webtorch_trim },
   { "ngx_webtorch_uploader_elect", (void *)_cffi_f_ngx_webtorch_uploader_elect, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 66), (void *)_cffi_d_ngx_webtorch_uploader_elect },
   { "ngx_webtorch_uploader_resign", (void *)_cffi_f_ngx_webtorch_uploader_resign, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 189), (void *)_cffi_d_ngx_webtorch_uploader_resign },
+  { "ngx_webtorch_version_set_update", (void *)_cffi_f_ngx_webtorch_version_set_update, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 7), (void *)_cffi_d_ngx_webtorch_version_set_update },
   { "ngx_webtorch_zone_exists", (void *)_cffi_f_ngx_webtorch_zone_exists, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 66), (void *)_cffi_d_ngx_webtorch_zone_exists },
 };
 
@@ -6705,12 +6705,12 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "closing", offsetof(webtorch_request_t, closing),
                sizeof(((webtorch_request_t *)0)->closing),
                _CFFI_OP(_CFFI_OP_NOOP, 9) },
-  { "place", offsetof(webtorch_request_t, place),
-             sizeof(((webtorch_request_t *)0)->place),
-             _CFFI_OP(_CFFI_OP_NOOP, 9) },
-  { "other", offsetof(webtorch_request_t, other),
-             sizeof(((webtorch_request_t *)0)->other),
-             _CFFI_OP(_CFFI_OP_NOOP, 9) },
+  { "state_row", offsetof(webtorch_request_t, state_row),
+                 sizeof(((webtorch_request_t *)0)->state_row),
+                 _CFFI_OP(_CFFI_OP_NOOP, 9) },
+  { "old_state_row", offsetof(webtorch_request_t, old_state_row),
+                     sizeof(((webtorch_request_t *)0)->old_state_row),
+                     _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "states", offsetof(webtorch_request_t, states),
               sizeof(((webtorch_request_t *)0)->states),
               _CFFI_OP(_CFFI_OP_NOOP, 20) },
@@ -6747,9 +6747,9 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "sizes", offsetof(webtorch_rows_t, sizes),
              sizeof(((webtorch_rows_t *)0)->sizes),
              _CFFI_OP(_CFFI_OP_NOOP, 241) },
-  { "choice", offsetof(webtorch_rows_t, choice),
-              sizeof(((webtorch_rows_t *)0)->choice),
-              _CFFI_OP(_CFFI_OP_NOOP, 9) },
+  { "version_set", offsetof(webtorch_rows_t, version_set),
+                   sizeof(((webtorch_rows_t *)0)->version_set),
+                   _CFFI_OP(_CFFI_OP_NOOP, 9) },
   { "status", offsetof(webtorch_rows_t, status),
               sizeof(((webtorch_rows_t *)0)->status),
               _CFFI_OP(_CFFI_OP_NOOP, 236) },
@@ -6873,9 +6873,9 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "shadow", offsetof(webtorch_schema_t, shadow),
               sizeof(((webtorch_schema_t *)0)->shadow),
               _CFFI_OP(_CFFI_OP_NOOP, 236) },
-  { "handed", offsetof(webtorch_schema_t, handed),
-              sizeof(((webtorch_schema_t *)0)->handed),
-              _CFFI_OP(_CFFI_OP_NOOP, 236) },
+  { "offloaded", offsetof(webtorch_schema_t, offloaded),
+                 sizeof(((webtorch_schema_t *)0)->offloaded),
+                 _CFFI_OP(_CFFI_OP_NOOP, 236) },
   { "max_batch", offsetof(webtorch_schema_t, max_batch),
                  sizeof(((webtorch_schema_t *)0)->max_batch),
                  _CFFI_OP(_CFFI_OP_NOOP, 9) },

@@ -5,9 +5,9 @@
 #include "ngx_webtorch_batch_rows.h"
 #include "ngx_webtorch_buffer.h"
 #include "ngx_webtorch_clock.h"
-#include "ngx_webtorch_give.h"
 #include "ngx_webtorch_metrics_handler.h"
 #include "ngx_webtorch_metrics_worker.h"
+#include "ngx_webtorch_offload.h"
 #include "ngx_webtorch_posted.h"
 #include "ngx_webtorch_python.h"
 #include "ngx_webtorch_tensor.h"
@@ -244,8 +244,9 @@ ngx_webtorch_batch_run(ngx_webtorch_batch_t *batch,
 
     runner = batch->runner;
 
-    if (runner->handed) {
-        ngx_webtorch_give_run(batch, (ngx_uint_t) (caller - runner->callers));
+    if (runner->offloaded) {
+        ngx_webtorch_offload_run(batch,
+                                 (ngx_uint_t) (caller - runner->callers));
         return;
     }
 

@@ -14,21 +14,21 @@ ngx_webtorch_batch_count(ngx_webtorch_batch_t *batch)
 {
     uint32_t               i;
     ngx_time_t            *tp;
-    ngx_uint_t             handed, counted;
+    ngx_uint_t             offloaded, counted;
     webtorch_job_t        *job;
     ngx_webtorch_stats_t  *stats;
 
     stats = &batch->runner->handler->stats;
     tp = ngx_timeofday();
 
-    handed = batch->runner->handed;
+    offloaded = batch->runner->offloaded;
 
-    stats->batches += !handed;
+    stats->batches += !offloaded;
     stats->last = (uint64_t) tp->sec * 1000 + tp->msec;
 
     for (i = 0; i < batch->api.njobs; i++) {
         job = &batch->api.jobs[i];
-        counted = (job->caller != WEBTORCH_HANDED);
+        counted = (job->caller != WEBTORCH_OFFLOADED);
 
         if (job->status != 0) {
             stats->failed += counted;
@@ -36,7 +36,7 @@ ngx_webtorch_batch_count(ngx_webtorch_batch_t *batch)
         }
 
         stats->served += counted;
-        stats->rows += handed ? 0 : job->rows;
+        stats->rows += offloaded ? 0 : job->rows;
     }
 }
 
@@ -68,7 +68,7 @@ ngx_webtorch_batch_measure(ngx_webtorch_batch_t *batch)
     call.jobs = batch->api.njobs;
     call.in_loop = batch->in_loop;
 
-    if (!batch->runner->handed) {
+    if (!batch->runner->offloaded) {
         ngx_webtorch_metrics_call(handler, &call);
     }
 
@@ -84,7 +84,7 @@ ngx_webtorch_batch_measure(ngx_webtorch_batch_t *batch)
 
         if (handler->keep_open
             && !job->expired
-            && job->caller != WEBTORCH_HANDED)
+            && job->caller != WEBTORCH_OFFLOADED)
         {
             ngx_webtorch_metrics_code(handler,
                                       job->status ? (ngx_uint_t) job->status

@@ -88,7 +88,7 @@ struct ngx_webtorch_batch_s {
 
 struct ngx_webtorch_runner_s {
     ngx_webtorch_handler_t  *handler;
-    ngx_uint_t               handed;      /* another worker makes the calls */
+    ngx_uint_t               offloaded;   /* another worker makes the calls */
     uint64_t                 row_share;   /* atomic: bytes that a row and its
                                              results take in shared memory */
     ngx_webtorch_run_t      *run;         /* what runs, for a crash's log */
@@ -182,7 +182,7 @@ ngx_webtorch_runner_has_key(ngx_webtorch_runner_t *runner)
 static ngx_inline ngx_uint_t
 ngx_webtorch_runner_is_watched(ngx_webtorch_runner_t *runner)
 {
-    return runner->handed
+    return runner->offloaded
            || runner->handler->schema.kind == WEBTORCH_HANDLER
            || ngx_webtorch_handler_on_device(runner->handler);
 }

@@ -1,9 +1,9 @@
 
-#include "ngx_webtorch_batch_private.h"
 #include "ngx_webtorch_batch_rows.h"
+#include "ngx_webtorch_batch_private.h"
 #include "ngx_webtorch_buffer.h"
 #include "ngx_webtorch_defer.h"
-#include "ngx_webtorch_give.h"
+#include "ngx_webtorch_offload.h"
 #include "ngx_webtorch_tensor.h"
 
 
@@ -74,7 +74,7 @@ ngx_webtorch_batch_get(ngx_webtorch_runner_t *runner, const int64_t *sizes)
 
     batch->api.sizes[WEBTORCH_ABSENT] = batch->schema->noptional
                                         ? sizes[WEBTORCH_ABSENT] : 0;
-    batch->api.sizes[WEBTORCH_CHOICE] = sizes[WEBTORCH_CHOICE];
+    batch->api.sizes[WEBTORCH_VERSION_SET] = sizes[WEBTORCH_VERSION_SET];
 
     ngx_queue_insert_tail(&runner->batches, &batch->queue);
 
@@ -231,7 +231,7 @@ ngx_webtorch_batch_has_sizes(ngx_webtorch_batch_t *batch, const int64_t *sizes)
 {
     uint32_t  i;
 
-    if (batch->api.sizes[WEBTORCH_CHOICE] != sizes[WEBTORCH_CHOICE]) {
+    if (batch->api.sizes[WEBTORCH_VERSION_SET] != sizes[WEBTORCH_VERSION_SET]) {
         return 0;
     }
 
@@ -296,8 +296,8 @@ ngx_webtorch_batch_is_outgrown(ngx_webtorch_batch_t *batch,
 
     rows = layout->rows;
 
-    if (batch->runner->handed
-        && ngx_webtorch_give_exceeds(batch, rows, layout->text))
+    if (batch->runner->offloaded
+        && ngx_webtorch_offload_exceeds(batch, rows, layout->text))
     {
         return 1;
     }

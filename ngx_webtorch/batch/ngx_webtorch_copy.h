@@ -14,7 +14,7 @@
 /*
  * Reserves the rows of a layout in a runner, and copies them from the job that
  * was added last to its batch, before it runs.  The layout is that of the job
- * but for its choice.
+ * but for its version set.
  */
 ngx_int_t ngx_webtorch_copy_job(ngx_webtorch_runner_t *runner,
     const ngx_webtorch_waiter_t *from, const ngx_webtorch_layout_t *layout);

@@ -22,7 +22,7 @@ typedef struct {
     ngx_fd_t                 fd;          /* eventfd */
     void                   (*posted)(void);   /* called in the event loop when
                                              it is woken */
-    void                   (*taken)(void);    /* the same; or NULL */
+    void                   (*received)(void); /* the same; or NULL */
 } ngx_webtorch_done_t;
 
 

@@ -31,7 +31,7 @@ static u_char *ngx_webtorch_copy_str(u_char *p, webtorch_str_t *dst,
 
 
 void
-ngx_webtorch_fail(webtorch_job_t *job, int status,
+ngx_webtorch_job_fail(webtorch_job_t *job, int status,
     const webtorch_failure_t *failure)
 {
     webtorch_failure_t  *copy;
@@ -110,7 +110,7 @@ ngx_webtorch_failure_write(webtorch_failure_t *copy,
 
 
 int
-ngx_webtorch_reply(webtorch_job_t *job, const webtorch_reply_t *reply)
+ngx_webtorch_job_reply(webtorch_job_t *job, const webtorch_reply_t *reply)
 {
     size_t             size;
     u_char            *p;
@@ -158,7 +158,7 @@ ngx_webtorch_reply(webtorch_job_t *job, const webtorch_reply_t *reply)
 
 
 int
-ngx_webtorch_reply_body(webtorch_job_t *job, int status, const char *type,
+ngx_webtorch_job_reply_body(webtorch_job_t *job, int status, const char *type,
     const char *body, size_t len)
 {
     webtorch_reply_t  reply;
@@ -174,12 +174,12 @@ ngx_webtorch_reply_body(webtorch_job_t *job, int status, const char *type,
     reply.body.data = (char *) body;
     reply.body.len = len;
 
-    return ngx_webtorch_reply(job, &reply);
+    return ngx_webtorch_job_reply(job, &reply);
 }
 
 
 int
-ngx_webtorch_reply_item(webtorch_job_t *job, const char *item, size_t len)
+ngx_webtorch_job_reply_item(webtorch_job_t *job, const char *item, size_t len)
 {
     webtorch_reply_t  reply;
 
@@ -192,7 +192,7 @@ ngx_webtorch_reply_item(webtorch_job_t *job, const char *item, size_t len)
     reply.body.data = (char *) item;
     reply.body.len = len;
 
-    return ngx_webtorch_reply(job, &reply);
+    return ngx_webtorch_job_reply(job, &reply);
 }
 
 
@@ -244,14 +244,14 @@ ngx_webtorch_copy_str(u_char *p, webtorch_str_t *dst, const webtorch_str_t *src)
 
 
 void
-ngx_webtorch_free(void *p)
+ngx_webtorch_shared_free(void *p)
 {
     free(p);
 }
 
 
 ngx_webtorch_shared_t *
-ngx_webtorch_share(void *data, size_t mapped, void (*free)(void *p))
+ngx_webtorch_shared_create(void *data, size_t mapped, void (*free)(void *p))
 {
     ngx_webtorch_shared_t  *shared;
 
@@ -270,7 +270,7 @@ ngx_webtorch_share(void *data, size_t mapped, void (*free)(void *p))
 
 
 void
-ngx_webtorch_release(void *p)
+ngx_webtorch_shared_release(void *p)
 {
     ngx_webtorch_shared_t *shared = p;
 
@@ -308,7 +308,7 @@ ngx_webtorch_job_free(webtorch_job_t *job)
     }
 
     if (job->request) {
-        ngx_webtorch_release(job->request->shared);
+        ngx_webtorch_shared_release(job->request->shared);
     }
 
     free(job->failure);

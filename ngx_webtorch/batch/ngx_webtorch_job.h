@@ -37,10 +37,11 @@ struct ngx_webtorch_job_owner_s {
 
 /*
  * Shares memory between a request of nginx and a job.  Each of the two calls
- * ngx_webtorch_release(), in any order; the second call frees the memory.
- * mapped: bytes to unmap, or 0 if free() frees the data.  NULL: no memory.
+ * ngx_webtorch_shared_release(), in any order; the second call frees the
+ * memory.  mapped: bytes to unmap, or 0 if free() frees the data.  NULL: no
+ * memory.
  */
-ngx_webtorch_shared_t *ngx_webtorch_share(void *data, size_t mapped,
+ngx_webtorch_shared_t *ngx_webtorch_shared_create(void *data, size_t mapped,
     void (*free)(void *p));
 
 /* bytes of a request and, if it is shared, its body */
@@ -56,7 +57,7 @@ void ngx_webtorch_failure_set(webtorch_failure_t *failure, const char *code,
     const char *message, ngx_uint_t retry);
 
 /* free(), for replies and shared memory */
-void ngx_webtorch_free(void *p);
+void ngx_webtorch_shared_free(void *p);
 
 /* the owner is notified when the job is freed */
 static ngx_inline void

@@ -179,7 +179,7 @@ ngx_webtorch_posted_accept(ngx_webtorch_posted_t *posted)
     layout.rows = posted->api.rows;
     layout.text = posted->api.text_len;
     ngx_memcpy(layout.sizes, posted->api.sizes, sizeof(posted->api.sizes));
-    layout.sizes[WEBTORCH_CHOICE] = posted->api.choice;
+    layout.sizes[WEBTORCH_VERSION_SET] = posted->api.version_set;
 
     if (ngx_webtorch_posted_write(posted, runner, &layout) != NGX_OK) {
         ngx_webtorch_posted_end(posted, 500);

@@ -43,7 +43,7 @@ ngx_webtorch_runner_create(ngx_cycle_t *cycle, ngx_webtorch_handler_t *handler)
     }
 
     runner->handler = handler;
-    runner->handed = handler->handed;
+    runner->offloaded = handler->offloaded;
     runner->log = cycle->log;
     runner->run = ngx_webtorch_worker_run(&handler->name);
 
@@ -329,7 +329,7 @@ ngx_webtorch_runner_find_open(ngx_webtorch_runner_t *runner,
 {
     ngx_webtorch_batch_t  *batch;
 
-    runner->chosen |= (sizes[WEBTORCH_CHOICE] != 0);
+    runner->chosen |= (sizes[WEBTORCH_VERSION_SET] != 0);
 
     if (!ngx_webtorch_runner_has_key(runner)) {
         return;

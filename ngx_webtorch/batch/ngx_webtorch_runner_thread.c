@@ -284,7 +284,7 @@ ngx_webtorch_runner_thread_start(ngx_webtorch_runner_t *runner)
         return NGX_ERROR;
     }
 
-    if (ngx_webtorch_runner_is_watched(runner) && !runner->handed) {
+    if (ngx_webtorch_runner_is_watched(runner) && !runner->offloaded) {
         ngx_webtorch_caller_watch(caller);
     }
 
@@ -342,7 +342,7 @@ ngx_webtorch_runner_thread_cycle(void *data)
 
     runner = caller->runner;
     mutex = &ngx_webtorch_done.mutex;
-    state = runner->handed ? NULL : ngx_webtorch_python_thread_begin(
+    state = runner->offloaded ? NULL : ngx_webtorch_python_thread_begin(
                                         ngx_webtorch_runner_threads.torch);
 
     if (runner->handler->slow) {
@@ -359,7 +359,7 @@ ngx_webtorch_runner_thread_cycle(void *data)
 
         if (batch->api.njobs != 0) {
             /* the batches of another worker are not seen by Python here */
-            batch->adopted = !runner->handed;
+            batch->adopted = !runner->offloaded;
             ngx_webtorch_batch_run(batch, caller);
         }
 
@@ -370,7 +370,7 @@ ngx_webtorch_runner_thread_cycle(void *data)
 
     (void) pthread_mutex_unlock(mutex);
 
-    if (!runner->handed) {
+    if (!runner->offloaded) {
         ngx_webtorch_python_thread_end(state);
     }
 
@@ -458,8 +458,8 @@ ngx_webtorch_runner_thread_done_handler(ngx_event_t *ev)
 
     ngx_webtorch_done.posted();
 
-    if (ngx_webtorch_done.taken) {
-        ngx_webtorch_done.taken();
+    if (ngx_webtorch_done.received) {
+        ngx_webtorch_done.received();
     }
 }
 

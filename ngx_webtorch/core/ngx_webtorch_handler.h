@@ -85,9 +85,9 @@ struct ngx_webtorch_handler_s {
     size_t                  owner;        /* one worker runs it; bytes of a
                                              batch of another one; 0: all
                                              workers do */
-    ngx_uint_t              hand;         /* the first of its slots by which a
-                                             worker hands batches over */
-    ngx_uint_t              handed;       /* in a worker: another one runs it */
+    ngx_uint_t              offload_slot; /* the first of its slots by which a
+                                             worker offloads batches */
+    ngx_uint_t              offloaded;    /* in a worker: another one runs it */
 
     ngx_webtorch_handler_t *shadowed;     /* of which it gets copies; NULL: it
                                              is no shadow */

@@ -104,7 +104,7 @@ ngx_webtorch_python_load(ngx_webtorch_handler_t *handler,
     /* Python reads these and clears them: they may differ in workers */
 
     ngx_memcpy(schema->device, handler->device.data, handler->device.len);
-    schema->handed = (int32_t) handler->handed;
+    schema->offloaded = (int32_t) handler->offloaded;
     schema->max_batch = (uint32_t) handler->max_batch;
 
     rc = ngx_webtorch_py_load((uint32_t) handler->index,

@@ -34,8 +34,8 @@ ngx_uint_t ngx_webtorch_python_has_dynamo(void);
 ngx_int_t ngx_webtorch_python_import_dynamo(char *error);
 
 /* appends the place of a directive that is the cause, if it is set */
-void ngx_webtorch_python_set_place(char *error,
-    const ngx_webtorch_place_t *place);
+void ngx_webtorch_python_add_directive(char *error,
+    const ngx_webtorch_directive_t *directive);
 
 /* in a child of the process that started it, before anything else */
 ngx_int_t ngx_webtorch_python_child(ngx_webtorch_conf_t *conf, char *error);

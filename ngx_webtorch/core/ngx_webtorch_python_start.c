@@ -59,7 +59,7 @@ ngx_webtorch_python_start(ngx_webtorch_conf_t *conf, char *error)
     ngx_uint_t   i;
 
     if (ngx_webtorch_python_prepare(conf, error) != NGX_OK) {
-        ngx_webtorch_python_set_place(error, &conf->python_place);
+        ngx_webtorch_python_add_directive(error, &conf->python_directive);
         return NGX_ERROR;
     }
 
@@ -87,7 +87,7 @@ ngx_webtorch_python_start(ngx_webtorch_conf_t *conf, char *error)
     }
 
     if (rc != NGX_OK) {
-        ngx_webtorch_python_set_place(error, &conf->python_place);
+        ngx_webtorch_python_add_directive(error, &conf->python_directive);
     }
 
     name = conf->preload->elts;
@@ -96,7 +96,7 @@ ngx_webtorch_python_start(ngx_webtorch_conf_t *conf, char *error)
         rc = ngx_webtorch_python_import((char *) name[i].data, error);
 
         if (rc != NGX_OK) {
-            ngx_webtorch_python_set_place(error, &conf->preload_place);
+            ngx_webtorch_python_add_directive(error, &conf->preload_directive);
         }
     }
 
@@ -180,18 +180,19 @@ ngx_webtorch_python_prepare(ngx_webtorch_conf_t *conf, char *error)
 
 
 void
-ngx_webtorch_python_set_place(char *error, const ngx_webtorch_place_t *place)
+ngx_webtorch_python_add_directive(char *error,
+    const ngx_webtorch_directive_t *directive)
 {
     u_char  *p, *last;
 
-    if (place->line == 0) {
+    if (directive->line == 0) {
         return;
     }
 
     p = (u_char *) error + ngx_strlen(error);
     last = (u_char *) error + NGX_WEBTORCH_MESSAGE_LEN - 1;
 
-    p = ngx_slprintf(p, last, " in %s:%ui", place->file, place->line);
+    p = ngx_slprintf(p, last, " in %s:%ui", directive->file, directive->line);
     *p = '\0';
 }
 

@@ -39,27 +39,28 @@ typedef struct {
 } ngx_webtorch_cutter_t;
 
 
-static void ngx_webtorch_cut_form(ngx_webtorch_cutter_t *cutter,
+static void ngx_webtorch_tokens_cut_form(ngx_webtorch_cutter_t *cutter,
     const ngx_webtorch_text_features_t *text, size_t from, size_t to,
     uint32_t *mark);
-static void ngx_webtorch_cut_parameter(ngx_webtorch_cutter_t *cutter,
+static void ngx_webtorch_tokens_cut_parameter(ngx_webtorch_cutter_t *cutter,
     const unsigned char *text, size_t from, size_t equals, size_t to);
-static void ngx_webtorch_cut_segment(ngx_webtorch_cutter_t *cutter,
+static void ngx_webtorch_tokens_cut_segment(ngx_webtorch_cutter_t *cutter,
     uint32_t name, const unsigned char *p, const unsigned char *last);
-static void ngx_webtorch_cut_token(ngx_webtorch_cutter_t *cutter,
+static void ngx_webtorch_tokens_cut_token(ngx_webtorch_cutter_t *cutter,
     uint32_t word, uint32_t shape);
-static uint32_t ngx_webtorch_class(unsigned char c);
-static uint32_t ngx_webtorch_token_hash(const unsigned char *p,
+static uint32_t ngx_webtorch_tokens_class(unsigned char c);
+static uint32_t ngx_webtorch_tokens_hash(const unsigned char *p,
     const unsigned char *last);
-static int ngx_webtorch_is_plain(const unsigned char *p,
+static int ngx_webtorch_tokens_is_plain(const unsigned char *p,
     const unsigned char *last);
 
 
 /* the number of an n-gram; 0 stands for none */
 
 static inline int32_t
-ngx_webtorch_ngram(uint32_t h)
+ngx_webtorch_tokens_ngram(uint32_t h, uint32_t last)
 {
+    h = ngx_webtorch_mix(h, last);
     h = (h ^ h >> 16) & 0xffff;
 
     return h ? (int32_t) h : 1;
@@ -67,7 +68,7 @@ ngx_webtorch_ngram(uint32_t h)
 
 
 void
-ngx_webtorch_cut(ngx_webtorch_tokens_t *tokens,
+ngx_webtorch_tokens_cut(ngx_webtorch_tokens_t *tokens,
     const ngx_webtorch_text_features_t *text)
 {
     uint32_t               mark;
@@ -82,16 +83,16 @@ ngx_webtorch_cut(ngx_webtorch_tokens_t *tokens,
 
     last = text->text + text->query_offset;
 
-    ngx_webtorch_cut_segment(&cutter,
-                             ngx_webtorch_token_hash(text->text, last),
-                             text->text, last);
+    ngx_webtorch_tokens_cut_segment(&cutter,
+                                    ngx_webtorch_tokens_hash(text->text, last),
+                                    text->text, last);
 
     mark = 0;
 
-    ngx_webtorch_cut_form(&cutter, text, text->query_offset + 1,
-                          text->body_offset, &mark);
-    ngx_webtorch_cut_form(&cutter, text, text->body_offset + 1, text->len,
-                          &mark);
+    ngx_webtorch_tokens_cut_form(&cutter, text, text->query_offset + 1,
+                                 text->body_offset, &mark);
+    ngx_webtorch_tokens_cut_form(&cutter, text, text->body_offset + 1,
+                                 text->len, &mark);
 }
 
 
@@ -155,7 +156,7 @@ ngx_webtorch_features_parameters(int32_t *row,
 /* splits a query, or a body that is taken for a form */
 
 static void
-ngx_webtorch_cut_form(ngx_webtorch_cutter_t *cutter,
+ngx_webtorch_tokens_cut_form(ngx_webtorch_cutter_t *cutter,
     const ngx_webtorch_text_features_t *text, size_t from, size_t to,
     uint32_t *mark)
 {
@@ -175,20 +176,20 @@ ngx_webtorch_cut_form(ngx_webtorch_cutter_t *cutter,
             continue;
         }
 
-        ngx_webtorch_cut_parameter(cutter, text->text, from, equals, at);
+        ngx_webtorch_tokens_cut_parameter(cutter, text->text, from, equals, at);
 
         from = at + 1;
         equals = to;
     }
 
-    ngx_webtorch_cut_parameter(cutter, text->text, from, equals, to);
+    ngx_webtorch_tokens_cut_parameter(cutter, text->text, from, equals, to);
 }
 
 
 /* from, equals, to: offsets; equals is "to" if there is no name */
 
 static void
-ngx_webtorch_cut_parameter(ngx_webtorch_cutter_t *cutter,
+ngx_webtorch_tokens_cut_parameter(ngx_webtorch_cutter_t *cutter,
     const unsigned char *text, size_t from, size_t equals, size_t to)
 {
     size_t    value;
@@ -198,9 +199,9 @@ ngx_webtorch_cut_parameter(ngx_webtorch_cutter_t *cutter,
     name = NGX_WEBTORCH_FNV_BASIS;
 
     if (equals < to) {
-        name = ngx_webtorch_token_hash(text + from, text + equals);
+        name = ngx_webtorch_tokens_hash(text + from, text + equals);
 
-        if (ngx_webtorch_is_plain(text + from, text + equals)) {
+        if (ngx_webtorch_tokens_is_plain(text + from, text + equals)) {
             value = equals + 1;
         }
     }
@@ -209,12 +210,12 @@ ngx_webtorch_cut_parameter(ngx_webtorch_cutter_t *cutter,
         cutter->segment++;
     }
 
-    ngx_webtorch_cut_segment(cutter, name, text + value, text + to);
+    ngx_webtorch_tokens_cut_segment(cutter, name, text + value, text + to);
 }
 
 
 static void
-ngx_webtorch_cut_segment(ngx_webtorch_cutter_t *cutter, uint32_t name,
+ngx_webtorch_tokens_cut_segment(ngx_webtorch_cutter_t *cutter, uint32_t name,
     const unsigned char *p, const unsigned char *last)
 {
     int32_t             (*parameters)[NGX_WEBTORCH_SEGMENTS];
@@ -229,9 +230,9 @@ ngx_webtorch_cut_segment(ngx_webtorch_cutter_t *cutter, uint32_t name,
 
     while (p < last) {
         token = p;
-        class = ngx_webtorch_class(*p++);
+        class = ngx_webtorch_tokens_class(*p++);
 
-        while (p < last && ngx_webtorch_class(*p) == class) {
+        while (p < last && ngx_webtorch_tokens_class(*p) == class) {
             p++;
         }
 
@@ -239,7 +240,7 @@ ngx_webtorch_cut_segment(ngx_webtorch_cutter_t *cutter, uint32_t name,
 
         case NGX_WEBTORCH_LETTERS:
             shape = NGX_WEBTORCH_TOKENS_SHAPE_LETTERS;
-            word = ngx_webtorch_token_hash(token, p);
+            word = ngx_webtorch_tokens_hash(token, p);
             break;
 
         case NGX_WEBTORCH_DIGITS:
@@ -256,11 +257,11 @@ ngx_webtorch_cut_segment(ngx_webtorch_cutter_t *cutter, uint32_t name,
             break;
         }
 
-        ngx_webtorch_cut_token(cutter, word, shape);
+        ngx_webtorch_tokens_cut_token(cutter, word, shape);
     }
 
-    ngx_webtorch_cut_token(cutter, NGX_WEBTORCH_TOKENS_SHAPE_END,
-                           NGX_WEBTORCH_TOKENS_SHAPE_END);
+    ngx_webtorch_tokens_cut_token(cutter, NGX_WEBTORCH_TOKENS_SHAPE_END,
+                                  NGX_WEBTORCH_TOKENS_SHAPE_END);
 
     parameters = cutter->tokens->parameters;
 
@@ -272,7 +273,7 @@ ngx_webtorch_cut_segment(ngx_webtorch_cutter_t *cutter, uint32_t name,
 
 
 static void
-ngx_webtorch_cut_token(ngx_webtorch_cutter_t *cutter, uint32_t word,
+ngx_webtorch_tokens_cut_token(ngx_webtorch_cutter_t *cutter, uint32_t word,
     uint32_t shape)
 {
     uint32_t                i, h, *shapes;
@@ -286,20 +287,20 @@ ngx_webtorch_cut_token(ngx_webtorch_cutter_t *cutter, uint32_t word,
         tokens->count++;
         tokens->segments[i] = (uint8_t) cutter->segment;
 
-        tokens->ngrams[0][i] = ngx_webtorch_ngram(ngx_webtorch_mix(1, word));
+        tokens->ngrams[0][i] = ngx_webtorch_tokens_ngram(1, word);
 
         h = ngx_webtorch_mix(2, cutter->word);
-        tokens->ngrams[1][i] = ngx_webtorch_ngram(ngx_webtorch_mix(h, word));
+        tokens->ngrams[1][i] = ngx_webtorch_tokens_ngram(h, word);
 
         h = ngx_webtorch_mix(3, shapes[2]);
-        tokens->ngrams[2][i] = ngx_webtorch_ngram(ngx_webtorch_mix(h, word));
+        tokens->ngrams[2][i] = ngx_webtorch_tokens_ngram(h, word);
 
         h = ngx_webtorch_mix(ngx_webtorch_mix(4, shapes[1]), shapes[2]);
-        tokens->ngrams[3][i] = ngx_webtorch_ngram(ngx_webtorch_mix(h, shape));
+        tokens->ngrams[3][i] = ngx_webtorch_tokens_ngram(h, shape);
 
         h = ngx_webtorch_mix(ngx_webtorch_mix(5, shapes[0]), shapes[1]);
         h = ngx_webtorch_mix(h, shapes[2]);
-        tokens->ngrams[4][i] = ngx_webtorch_ngram(ngx_webtorch_mix(h, shape));
+        tokens->ngrams[4][i] = ngx_webtorch_tokens_ngram(h, shape);
     }
 
     cutter->shape = ngx_webtorch_mix(cutter->shape, shape);
@@ -312,7 +313,7 @@ ngx_webtorch_cut_token(ngx_webtorch_cutter_t *cutter, uint32_t word,
 
 
 static uint32_t
-ngx_webtorch_class(unsigned char c)
+ngx_webtorch_tokens_class(unsigned char c)
 {
     if ((c >= 'a' && c <= 'z') || c == '_' || c >= 0x80) {
         return NGX_WEBTORCH_LETTERS;
@@ -344,7 +345,7 @@ ngx_webtorch_class(unsigned char c)
 
 
 static uint32_t
-ngx_webtorch_token_hash(const unsigned char *p, const unsigned char *last)
+ngx_webtorch_tokens_hash(const unsigned char *p, const unsigned char *last)
 {
     return ngx_webtorch_fnv(NGX_WEBTORCH_FNV_BASIS, p, (size_t) (last - p));
 }
@@ -353,12 +354,12 @@ ngx_webtorch_token_hash(const unsigned char *p, const unsigned char *last)
 /* returns 1 for usual names of parameters; others are part of the value */
 
 static int
-ngx_webtorch_is_plain(const unsigned char *p, const unsigned char *last)
+ngx_webtorch_tokens_is_plain(const unsigned char *p, const unsigned char *last)
 {
     uint32_t  class;
 
     for ( /* void */ ; p < last; p++) {
-        class = ngx_webtorch_class(*p);
+        class = ngx_webtorch_tokens_class(*p);
 
         if (class != NGX_WEBTORCH_LETTERS && class != NGX_WEBTORCH_DIGITS
             && class != '.' && class != '-' && class != '[' && class != ']')

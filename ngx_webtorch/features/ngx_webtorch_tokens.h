@@ -24,7 +24,7 @@ typedef struct {
 } ngx_webtorch_tokens_t;
 
 
-void ngx_webtorch_cut(ngx_webtorch_tokens_t *tokens,
+void ngx_webtorch_tokens_cut(ngx_webtorch_tokens_t *tokens,
     const ngx_webtorch_text_features_t *text);
 
 /* length of a row with room for all; one of few, so that batches are large */

@@ -2,10 +2,10 @@
 /*
  * http: requests of nginx become rows of a handler's batch, and its outputs
  * their answers.  The files from the bottom to the top: header, ctx, logged,
- * trace, abort, thread, body, scratch, inflate, encode, send, error, failure,
- * origin, cors, request, query, accel, reply, shadow, job, decode, load,
- * negotiate, metadata, choose, content, infer, protocol, split; a file calls
- * only those before it.
+ * trace, abort, task, thread, body, scratch, inflate, encode, send, error,
+ * failure, origin, cors, request, query, accel, reply, shadow, job, decode,
+ * load, negotiate, metadata, version_set, content, infer, protocol, split; a
+ * file calls only those before it.
  *
  * The folder includes headers of api/, tensor/, core/ to batch/, and of
  * nginx's HTTP; never Python.h, nor headers of http/phases/ or module/.  This

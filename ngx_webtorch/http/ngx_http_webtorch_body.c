@@ -432,16 +432,18 @@ ngx_http_webtorch_share_body(ngx_http_request_t *r, ngx_str_t *body)
             return NULL;
         }
 
-        shared = ngx_webtorch_share(body->data, 0, ngx_webtorch_free);
+        shared = ngx_webtorch_shared_create(body->data, 0,
+                                            ngx_webtorch_shared_free);
         size = ngx_min(body->len, ctx->account.held);
 
     } else if (cln->handler == ngx_http_webtorch_unmap_body) {
         map = cln->data;
-        shared = ngx_webtorch_share(map->data, map->len, NULL);
+        shared = ngx_webtorch_shared_create(map->data, map->len, NULL);
         size = ctx->mapped;
 
     } else {
-        shared = ngx_webtorch_share(cln->data, 0, ngx_webtorch_buffer_free);
+        shared = ngx_webtorch_shared_create(cln->data, 0,
+                                            ngx_webtorch_buffer_free);
         size = ctx->mapped + ctx->inflated;
     }
 
@@ -461,7 +463,7 @@ ngx_http_webtorch_share_body(ngx_http_request_t *r, ngx_str_t *body)
     ngx_webtorch_queue_release(&ctx->account, size);
     ctx->lent = body->len;
 
-    cln->handler = ngx_webtorch_release;
+    cln->handler = ngx_webtorch_shared_release;
     cln->data = shared;
     ngx_http_webtorch_defer_cleanup(r, cln, body->len);
 
@@ -511,7 +513,7 @@ ngx_http_webtorch_take_large(ngx_http_request_t *r, u_char *p)
     }
 
     large->alloc = NULL;
-    cln->handler = ngx_webtorch_free;
+    cln->handler = ngx_webtorch_shared_free;
     cln->data = p;
 
     return cln;

@@ -9,7 +9,6 @@
 #include "ngx_http_webtorch_abort.h"
 #include "ngx_http_webtorch_body.h"
 #include "ngx_http_webtorch_body_read.h"
-#include "ngx_http_webtorch_choose.h"
 #include "ngx_http_webtorch_decode.h"
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_header.h"
@@ -19,21 +18,24 @@
 #include "ngx_http_webtorch_metadata.h"
 #include "ngx_http_webtorch_negotiate.h"
 #include "ngx_http_webtorch_thread.h"
+#include "ngx_http_webtorch_version_set.h"
 #include "ngx_webtorch_clock.h"
 #include "ngx_webtorch_runner.h"
 
 
-static ngx_uint_t ngx_http_webtorch_has_body(ngx_http_request_t *r);
-static ngx_int_t ngx_http_webtorch_unknown_coding(ngx_http_request_t *r);
-static void ngx_http_webtorch_body_handler(ngx_http_request_t *r);
-static void ngx_http_webtorch_decoded_handler(ngx_http_request_t *r);
-static void ngx_http_webtorch_wait(ngx_http_request_t *r, ngx_int_t rc);
-static ngx_uint_t ngx_http_webtorch_is_padded(ngx_http_webtorch_ctx_t *ctx);
-static ngx_int_t ngx_http_webtorch_add(ngx_http_request_t *r,
+static ngx_uint_t ngx_http_webtorch_content_has_body(ngx_http_request_t *r);
+static ngx_int_t ngx_http_webtorch_content_unknown_coding(
+    ngx_http_request_t *r);
+static void ngx_http_webtorch_content_body_handler(ngx_http_request_t *r);
+static void ngx_http_webtorch_content_decoded_handler(ngx_http_request_t *r);
+static void ngx_http_webtorch_content_wait(ngx_http_request_t *r, ngx_int_t rc);
+static ngx_uint_t ngx_http_webtorch_content_is_padded(
     ngx_http_webtorch_ctx_t *ctx);
-static ngx_int_t ngx_http_webtorch_add_coded(ngx_http_request_t *r,
+static ngx_int_t ngx_http_webtorch_content_add(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx);
+static ngx_int_t ngx_http_webtorch_content_add_coded(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body);
-static ngx_int_t ngx_http_webtorch_add_body(ngx_http_request_t *r,
+static ngx_int_t ngx_http_webtorch_content_add_body(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body);
 
 
@@ -67,14 +69,14 @@ ngx_http_webtorch_content_handler(ngx_http_request_t *r)
         return ngx_http_webtorch_not_allowed(r, schema->methods);
     }
 
-    rc = ngx_http_webtorch_admit(r, ctx);
+    rc = ngx_http_webtorch_content_admit(r, ctx);
 
     if (rc == NGX_DECLINED) {
         rc = ngx_http_webtorch_negotiate(r, ctx);
     }
 
     if (rc == NGX_DECLINED && wlcf->model) {
-        rc = ngx_http_webtorch_choose(r, ctx, wlcf->model);
+        rc = ngx_http_webtorch_version_set_of_model(r, ctx, wlcf->model);
     }
 
     if (rc != NGX_DECLINED) {
@@ -88,12 +90,12 @@ ngx_http_webtorch_content_handler(ngx_http_request_t *r)
     ctx->padded = (in->padded || in == &ngx_webtorch_codec_torch7);
     ctx->text = (in->encode != NULL && !in->binary);
 
-    return ngx_http_webtorch_serve(r);
+    return ngx_http_webtorch_content_serve(r);
 }
 
 
 ngx_int_t
-ngx_http_webtorch_serve(ngx_http_request_t *r)
+ngx_http_webtorch_content_serve(ngx_http_request_t *r)
 {
     ngx_int_t                 rc;
     ngx_http_webtorch_ctx_t  *ctx;
@@ -112,7 +114,7 @@ ngx_http_webtorch_serve(ngx_http_request_t *r)
     ctx->received = ctx->begun;
     ctx->reading = 1;
 
-    rc = ngx_http_webtorch_read_body(r, ngx_http_webtorch_body_handler);
+    rc = ngx_http_webtorch_read_body(r, ngx_http_webtorch_content_body_handler);
 
     /* the phase has a reference, the request is not freed by an error */
 
@@ -127,7 +129,8 @@ ngx_http_webtorch_serve(ngx_http_request_t *r)
 
 
 ngx_int_t
-ngx_http_webtorch_admit(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx)
+ngx_http_webtorch_content_admit(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx)
 {
     ngx_int_t  rc;
 
@@ -138,9 +141,9 @@ ngx_http_webtorch_admit(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx)
     }
 
     if (ngx_http_webtorch_coding(r, &ctx->coding) != NGX_OK
-        && ngx_http_webtorch_has_body(r))
+        && ngx_http_webtorch_content_has_body(r))
     {
-        return ngx_http_webtorch_unknown_coding(r);
+        return ngx_http_webtorch_content_unknown_coding(r);
     }
 
     return NGX_DECLINED;
@@ -150,7 +153,7 @@ ngx_http_webtorch_admit(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx)
 /* a subrequest has the headers of its parent, but not always the body */
 
 static ngx_uint_t
-ngx_http_webtorch_has_body(ngx_http_request_t *r)
+ngx_http_webtorch_content_has_body(ngx_http_request_t *r)
 {
     if (r->request_body) {
         return r->request_body->bufs != NULL;
@@ -161,7 +164,7 @@ ngx_http_webtorch_has_body(ngx_http_request_t *r)
 
 
 static ngx_int_t
-ngx_http_webtorch_unknown_coding(ngx_http_request_t *r)
+ngx_http_webtorch_content_unknown_coding(ngx_http_request_t *r)
 {
     ngx_str_t  name, value;
 
@@ -180,12 +183,12 @@ ngx_http_webtorch_unknown_coding(ngx_http_request_t *r)
 
 
 static void
-ngx_http_webtorch_body_handler(ngx_http_request_t *r)
+ngx_http_webtorch_content_body_handler(ngx_http_request_t *r)
 {
     ngx_http_webtorch_ctx_t  *ctx;
 
     if (!ngx_http_webtorch_body_complete(r)) {
-        ngx_http_webtorch_wait(r, ngx_http_webtorch_incomplete_body(r));
+        ngx_http_webtorch_content_wait(r, ngx_http_webtorch_incomplete_body(r));
         return;
     }
 
@@ -195,16 +198,16 @@ ngx_http_webtorch_body_handler(ngx_http_request_t *r)
         ctx->received = ngx_webtorch_clock_usec();
     }
 
-    ctx->decoded = ngx_http_webtorch_decoded_handler;
+    ctx->decoded = ngx_http_webtorch_content_decoded_handler;
 
-    ngx_http_webtorch_wait(r, ngx_http_webtorch_add(r, ctx));
+    ngx_http_webtorch_content_wait(r, ngx_http_webtorch_content_add(r, ctx));
 }
 
 
 /* the write event handler while a thread inflates or decodes the body */
 
 static void
-ngx_http_webtorch_decoded_handler(ngx_http_request_t *r)
+ngx_http_webtorch_content_decoded_handler(ngx_http_request_t *r)
 {
     ngx_int_t                 rc;
     ngx_str_t                 body;
@@ -221,17 +224,17 @@ ngx_http_webtorch_decoded_handler(ngx_http_request_t *r)
     rc = ngx_http_webtorch_decode_finish(r, ctx, &body);
 
     if (rc == NGX_DECLINED) {
-        rc = ngx_http_webtorch_add_body(r, ctx, &body);
+        rc = ngx_http_webtorch_content_add_body(r, ctx, &body);
     }
 
-    ngx_http_webtorch_wait(r, rc);
+    ngx_http_webtorch_content_wait(r, rc);
 }
 
 
 /* the job answers; it is cancelled if the client closes the connection */
 
 static void
-ngx_http_webtorch_wait(ngx_http_request_t *r, ngx_int_t rc)
+ngx_http_webtorch_content_wait(ngx_http_request_t *r, ngx_int_t rc)
 {
     if (rc != NGX_AGAIN) {
         ngx_http_webtorch_finalize(r, rc);
@@ -251,7 +254,7 @@ ngx_http_webtorch_wait(ngx_http_request_t *r, ngx_int_t rc)
 /* an inflated body is padded, too */
 
 static ngx_uint_t
-ngx_http_webtorch_is_padded(ngx_http_webtorch_ctx_t *ctx)
+ngx_http_webtorch_content_is_padded(ngx_http_webtorch_ctx_t *ctx)
 {
     return ctx->padded
            && ctx->coding == NGX_HTTP_WEBTORCH_IDENTITY
@@ -262,7 +265,8 @@ ngx_http_webtorch_is_padded(ngx_http_webtorch_ctx_t *ctx)
 /* NGX_AGAIN: the request waits */
 
 static ngx_int_t
-ngx_http_webtorch_add(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx)
+ngx_http_webtorch_content_add(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx)
 {
     ngx_int_t   rc;
     ngx_str_t   body;
@@ -273,10 +277,10 @@ ngx_http_webtorch_add(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx)
     }
 
     if (ctx->query.len) {
-        return ngx_http_webtorch_add_body(r, ctx, &ctx->query);
+        return ngx_http_webtorch_content_add_body(r, ctx, &ctx->query);
     }
 
-    padded = ngx_http_webtorch_is_padded(ctx);
+    padded = ngx_http_webtorch_content_is_padded(ctx);
 
     if (ngx_http_webtorch_body_copied(r, padded)
         >= NGX_WEBTORCH_LARGE_SIZE)
@@ -295,10 +299,10 @@ ngx_http_webtorch_add(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx)
     }
 
     if (ctx->coding == NGX_HTTP_WEBTORCH_IDENTITY || body.len == 0) {
-        return ngx_http_webtorch_add_body(r, ctx, &body);
+        return ngx_http_webtorch_content_add_body(r, ctx, &body);
     }
 
-    return ngx_http_webtorch_add_coded(r, ctx, &body);
+    return ngx_http_webtorch_content_add_coded(r, ctx, &body);
 }
 
 
@@ -308,7 +312,7 @@ ngx_http_webtorch_add(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx)
  */
 
 static ngx_int_t
-ngx_http_webtorch_add_coded(ngx_http_request_t *r,
+ngx_http_webtorch_content_add_coded(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body)
 {
     size_t                 limit, here;
@@ -334,7 +338,7 @@ ngx_http_webtorch_add_coded(ngx_http_request_t *r,
     if (ngx_http_webtorch_inflate(ctx, body, here, cln, &err) == NGX_OK) {
         ngx_http_webtorch_body_unmap(ctx);
 
-        return ngx_http_webtorch_add_body(r, ctx, body);
+        return ngx_http_webtorch_content_add_body(r, ctx, body);
     }
 
     if (err.status != NGX_HTTP_REQUEST_ENTITY_TOO_LARGE || here == limit) {
@@ -350,8 +354,8 @@ ngx_http_webtorch_add_coded(ngx_http_request_t *r,
 /* a body that is not compressed; NGX_AGAIN: the request waits */
 
 static ngx_int_t
-ngx_http_webtorch_add_body(ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
-    ngx_str_t *body)
+ngx_http_webtorch_content_add_body(ngx_http_request_t *r,
+    ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body)
 {
     ctx->coding = NGX_HTTP_WEBTORCH_IDENTITY;
 

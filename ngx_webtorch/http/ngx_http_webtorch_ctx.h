@@ -13,9 +13,9 @@
 #include "ngx_webtorch_batch.h"
 #include "ngx_webtorch_call.h"
 #include "ngx_webtorch_codec.h"
+#include "ngx_webtorch_endpoint.h"
 #include "ngx_webtorch_formats.h"
 #include "ngx_webtorch_job.h"
-#include "ngx_webtorch_model.h"
 #include "ngx_webtorch_oip.h"
 #include "ngx_webtorch_queue.h"
 
@@ -67,7 +67,7 @@ struct ngx_http_webtorch_ctx_s {
     ngx_webtorch_formats_t           formats;
 
     /* webtorch_inference_protocol */
-    ngx_webtorch_model_t            *model;
+    ngx_webtorch_endpoint_t         *endpoint;
     ngx_webtorch_oip_t              *oip;
     ngx_str_t                        version; /* of the model; empty: 1 */
     ssize_t                          json;    /* bytes of the body that are
@@ -87,7 +87,7 @@ struct ngx_http_webtorch_ctx_s {
                                              ngx_http_webtorch_ctx_t *ctx,
                                              webtorch_job_t *job);
     ngx_webtorch_job_owner_t        *owner;
-    uint32_t                         place;   /* of the request, see api */
+    uint32_t                         state_row;   /* see api */
     ngx_str_t                        query;   /* in place of a body, or empty */
 
     /* for logs */

@@ -18,13 +18,20 @@ static void ngx_http_webtorch_encode_release(ngx_http_webtorch_encoding_t *e);
 
 
 size_t
+ngx_http_webtorch_number_cost(const webtorch_spec_t *spec, uint32_t rows)
+{
+    return rows * ngx_webtorch_row_elements(spec)
+           * NGX_HTTP_WEBTORCH_NUMBER_COST;
+}
+
+
+size_t
 ngx_http_webtorch_text_cost(const webtorch_spec_t *spec, const void *data,
     uint32_t rows)
 {
     size_t  cost;
 
-    cost = rows * ngx_webtorch_row_elements(spec)
-           * NGX_HTTP_WEBTORCH_NUMBER_COST;
+    cost = ngx_http_webtorch_number_cost(spec, rows);
 
     if (cost < NGX_WEBTORCH_LARGE_TEXT) {
         cost += ngx_webtorch_text_size(spec, data, rows);

@@ -44,6 +44,10 @@ struct ngx_http_webtorch_encoding_s {
 };
 
 
+/* the bytes of text that take as long as numbers of this tensor */
+size_t ngx_http_webtorch_number_cost(const webtorch_spec_t *spec,
+    uint32_t rows);
+
 /*
  * The bytes of text that take as long as this tensor of an answer, as text or
  * as strings in a binary format; exact only below NGX_WEBTORCH_LARGE_TEXT.

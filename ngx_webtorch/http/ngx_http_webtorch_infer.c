@@ -69,15 +69,16 @@ static ngx_str_t  ngx_http_webtorch_octets =
 
 
 ngx_int_t
-ngx_http_webtorch_infer(ngx_http_request_t *r, ngx_webtorch_model_t *model)
+ngx_http_webtorch_infer(ngx_http_request_t *r,
+    ngx_webtorch_endpoint_t *endpoint)
 {
     ngx_int_t                 rc;
     ngx_http_webtorch_ctx_t  *ctx;
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
 
-    ngx_http_webtorch_ctx_set_handler(ctx, model->handler);
-    ctx->model = model;
+    ngx_http_webtorch_ctx_set_handler(ctx, endpoint->handler);
+    ctx->endpoint = endpoint;
     ctx->wire = &ngx_http_webtorch_oip;
     ctx->padded = 1;
 
@@ -90,7 +91,7 @@ ngx_http_webtorch_infer(ngx_http_request_t *r, ngx_webtorch_model_t *model)
 
     ctx->text = (ctx->json < 0);
 
-    rc = ngx_http_webtorch_admit(r, ctx);
+    rc = ngx_http_webtorch_content_admit(r, ctx);
 
     if (rc != NGX_DECLINED) {
         return rc;
@@ -101,7 +102,7 @@ ngx_http_webtorch_infer(ngx_http_request_t *r, ngx_webtorch_model_t *model)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    return ngx_http_webtorch_serve(r);
+    return ngx_http_webtorch_content_serve(r);
 }
 
 
@@ -322,8 +323,8 @@ ngx_http_webtorch_oip_reply_size(ngx_http_webtorch_oip_reply_t *reply)
 
     ctx = reply->ctx;
 
-    return ngx_webtorch_oip_bound(ctx->oip, ctx->model->json.len, reply->specs,
-                                  &ctx->layout)
+    return ngx_webtorch_oip_bound(ctx->oip, ctx->endpoint->json.len,
+                                  reply->specs, &ctx->layout)
            + (reply->copy ? reply->binary : 0);
 }
 
@@ -340,8 +341,8 @@ ngx_http_webtorch_oip_write(ngx_http_webtorch_oip_reply_t *reply)
     p = reply->encoding.body.data;
 
     last = (u_char *) ngx_webtorch_oip_encode((char *) p, ctx->oip,
-                          (char *) ctx->model->json.data,
-                          ctx->model->json.len, reply->specs, reply->outputs,
+                          (char *) ctx->endpoint->json.data,
+                          ctx->endpoint->json.len, reply->specs, reply->outputs,
                           &ctx->layout);
     reply->json = last - p;
 

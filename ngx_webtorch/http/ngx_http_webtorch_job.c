@@ -110,14 +110,14 @@ ngx_http_webtorch_job_add_request(ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    request->place = ctx->place;
+    request->state_row = ctx->state_row;
 
     ctx->layout.rows = 1;
 
     if (ngx_webtorch_runner_reserve(handler->runner, &ctx->layout, &sink)
         != NGX_OK)
     {
-        ngx_webtorch_release(request->shared);
+        ngx_webtorch_shared_release(request->shared);
         ngx_free(request);
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -245,7 +245,7 @@ ngx_http_webtorch_job_take_reply(ngx_http_request_t *r, webtorch_job_t *job)
     reply = job->reply;
     job->reply = NULL;
 
-    cln->handler = ngx_webtorch_free;
+    cln->handler = ngx_webtorch_shared_free;
     cln->data = reply;
 
     ngx_http_webtorch_defer_cleanup(r, cln, reply->body.len);

@@ -3,8 +3,8 @@
 #include "ngx_http_webtorch.h"
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_send.h"
-#include "ngx_webtorch_choice.h"
 #include "ngx_webtorch_oip_reply.h"
+#include "ngx_webtorch_version_set.h"
 
 
 /* bytes of a tensor's or a model's JSON without its name */
@@ -14,11 +14,11 @@
 #define NGX_HTTP_WEBTORCH_VERSIONS   32
 
 
-typedef u_char  ngx_http_webtorch_version_t[WEBTORCH_CHOICE_LEN];
+typedef u_char  ngx_http_webtorch_version_t[WEBTORCH_VERSION_SET_LEN];
 
 
 static ngx_int_t ngx_http_webtorch_describe(ngx_http_request_t *r,
-    ngx_webtorch_model_t *model, ngx_uint_t config);
+    ngx_webtorch_endpoint_t *endpoint, ngx_uint_t config);
 static u_char *ngx_http_webtorch_write_tensors(u_char *p,
     webtorch_schema_t *schema, ngx_uint_t inputs, ngx_uint_t config);
 static u_char *ngx_http_webtorch_write_gaps(u_char *p, webtorch_gap_t *gap,
@@ -26,16 +26,16 @@ static u_char *ngx_http_webtorch_write_gaps(u_char *p, webtorch_gap_t *gap,
 static ngx_uint_t ngx_http_webtorch_versions(ngx_http_request_t *r,
     ngx_webtorch_handler_t *handler, ngx_http_webtorch_version_t **versions);
 static u_char *ngx_http_webtorch_write_stats(u_char *p,
-    ngx_webtorch_model_t *model);
+    ngx_webtorch_endpoint_t *endpoint);
 static u_char *ngx_http_webtorch_write_state(u_char *p,
-    ngx_webtorch_model_t *model, const char *version);
+    ngx_webtorch_endpoint_t *endpoint, const char *version);
 static ngx_int_t ngx_http_webtorch_send_json(ngx_http_request_t *r, u_char *p,
     u_char *last);
 
 
 ngx_int_t
 ngx_http_webtorch_server_metadata(ngx_http_request_t *r,
-    ngx_webtorch_model_t *model)
+    ngx_webtorch_endpoint_t *endpoint)
 {
     static u_char  json[] =
         "{\"name\":\"webtorch\",\"version\":\"" NGX_WEBTORCH_VERSION "\","
@@ -50,8 +50,8 @@ ngx_int_t
 ngx_http_webtorch_handler_metadata(ngx_http_request_t *r,
     ngx_webtorch_handler_t *handler)
 {
-    ngx_int_t             rc;
-    ngx_webtorch_model_t  model;
+    ngx_int_t                rc;
+    ngx_webtorch_endpoint_t  endpoint;
 
     rc = ngx_http_webtorch_discard_body(r);
 
@@ -66,38 +66,38 @@ ngx_http_webtorch_handler_metadata(ngx_http_request_t *r,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    ngx_memzero(&model, sizeof(ngx_webtorch_model_t));
+    ngx_memzero(&endpoint, sizeof(ngx_webtorch_endpoint_t));
 
     /* names of modules and functions need no escapes */
 
-    model.json = handler->name;
-    model.handler = handler;
+    endpoint.json = handler->name;
+    endpoint.handler = handler;
 
-    return ngx_http_webtorch_describe(r, &model, 0);
+    return ngx_http_webtorch_describe(r, &endpoint, 0);
 }
 
 
 ngx_int_t
 ngx_http_webtorch_model_metadata(ngx_http_request_t *r,
-    ngx_webtorch_model_t *model)
+    ngx_webtorch_endpoint_t *endpoint)
 {
-    return ngx_http_webtorch_describe(r, model, 0);
+    return ngx_http_webtorch_describe(r, endpoint, 0);
 }
 
 
 ngx_int_t
 ngx_http_webtorch_model_config(ngx_http_request_t *r,
-    ngx_webtorch_model_t *model)
+    ngx_webtorch_endpoint_t *endpoint)
 {
-    return ngx_http_webtorch_describe(r, model, 1);
+    return ngx_http_webtorch_describe(r, endpoint, 1);
 }
 
 
 /* a configuration has other keys, and shapes without the batch axis */
 
 static ngx_int_t
-ngx_http_webtorch_describe(ngx_http_request_t *r, ngx_webtorch_model_t *model,
-    ngx_uint_t config)
+ngx_http_webtorch_describe(ngx_http_request_t *r,
+    ngx_webtorch_endpoint_t *endpoint, ngx_uint_t config)
 {
     u_char                       *start, *p;
     ngx_uint_t                    i, n;
@@ -105,7 +105,7 @@ ngx_http_webtorch_describe(ngx_http_request_t *r, ngx_webtorch_model_t *model,
     ngx_webtorch_handler_t       *handler;
     ngx_http_webtorch_version_t  *versions;
 
-    handler = model->handler;
+    handler = endpoint->handler;
     schema = &handler->schema;
 
     if (handler->describe) {
@@ -120,7 +120,7 @@ ngx_http_webtorch_describe(ngx_http_request_t *r, ngx_webtorch_model_t *model,
     n = config ? 0 : ngx_http_webtorch_versions(r, handler, &versions);
 
     start = ngx_pnalloc(r->pool,
-                        model->json.len + n * WEBTORCH_CHOICE_LEN
+                        endpoint->json.len + n * WEBTORCH_VERSION_SET_LEN
                         + (1 + schema->ninputs + schema->noutputs)
                           * (NGX_HTTP_WEBTORCH_ENTRY_LEN + WEBTORCH_NAME_LEN));
     if (start == NULL) {
@@ -128,7 +128,7 @@ ngx_http_webtorch_describe(ngx_http_request_t *r, ngx_webtorch_model_t *model,
     }
 
     p = ngx_sprintf(start, "{\"name\":\"%V\",\"platform\":\"webtorch_python\"",
-                    &model->json);
+                    &endpoint->json);
 
     if (config) {
         p = ngx_sprintf(p, ",\"backend\":\"webtorch\",\"max_batch_size\":%ui,",
@@ -233,7 +233,7 @@ ngx_http_webtorch_write_gaps(u_char *p, webtorch_gap_t *gap, ngx_uint_t config)
 
 ngx_int_t
 ngx_http_webtorch_model_stats(ngx_http_request_t *r,
-    ngx_webtorch_model_t *model)
+    ngx_webtorch_endpoint_t *endpoint)
 {
     size_t                size;
     u_char               *start, *p;
@@ -242,17 +242,17 @@ ngx_http_webtorch_model_stats(ngx_http_request_t *r,
 
     n = 1;
 
-    if (model == NULL) {
+    if (endpoint == NULL) {
         wcf = ngx_http_get_module_main_conf(r, ngx_http_webtorch_module);
 
-        model = wcf->models.elts;
-        n = wcf->models.nelts;
+        endpoint = wcf->endpoints.elts;
+        n = wcf->endpoints.nelts;
     }
 
     size = sizeof("{\"model_stats\":[]}");
 
     for (i = 0; i < n; i++) {
-        size += NGX_HTTP_WEBTORCH_ENTRY_LEN + model[i].json.len;
+        size += NGX_HTTP_WEBTORCH_ENTRY_LEN + endpoint[i].json.len;
     }
 
     start = ngx_pnalloc(r->pool, size);
@@ -267,7 +267,7 @@ ngx_http_webtorch_model_stats(ngx_http_request_t *r,
             *p++ = ',';
         }
 
-        p = ngx_http_webtorch_write_stats(p, &model[i]);
+        p = ngx_http_webtorch_write_stats(p, &endpoint[i]);
     }
 
     p = ngx_sprintf(p, "]}");
@@ -277,19 +277,19 @@ ngx_http_webtorch_model_stats(ngx_http_request_t *r,
 
 
 static u_char *
-ngx_http_webtorch_write_stats(u_char *p, ngx_webtorch_model_t *model)
+ngx_http_webtorch_write_stats(u_char *p, ngx_webtorch_endpoint_t *endpoint)
 {
     ngx_webtorch_stats_t  *stats;
 
-    stats = &model->handler->stats;
+    stats = &endpoint->handler->stats;
 
     return ngx_sprintf(p, "{\"name\":\"%V\",\"version\":\"1\","
                           "\"last_inference\":%uL,\"inference_count\":%uL,"
                           "\"execution_count\":%uL,\"inference_stats\":{"
                           "\"success\":{\"count\":%uL},"
                           "\"fail\":{\"count\":%uL}}}",
-                       &model->json, stats->last, stats->rows, stats->batches,
-                       stats->served, stats->failed);
+                       &endpoint->json, stats->last, stats->rows,
+                       stats->batches, stats->served, stats->failed);
 }
 
 
@@ -299,7 +299,7 @@ static ngx_uint_t
 ngx_http_webtorch_versions(ngx_http_request_t *r,
     ngx_webtorch_handler_t *handler, ngx_http_webtorch_version_t **versions)
 {
-    u_char     name[WEBTORCH_CHOICE_LEN];
+    u_char     name[WEBTORCH_VERSION_SET_LEN];
     ngx_str_t  key;
 
     *versions = ngx_palloc(r->pool, NGX_HTTP_WEBTORCH_VERSIONS
@@ -311,14 +311,14 @@ ngx_http_webtorch_versions(ngx_http_request_t *r,
     key.data = name;
     key.len = ngx_snprintf(name, sizeof(name), "/%V@", &handler->name) - name;
 
-    return ngx_webtorch_choice_versions(&key, *versions,
-                                        NGX_HTTP_WEBTORCH_VERSIONS);
+    return ngx_webtorch_version_set_versions(&key, *versions,
+                                             NGX_HTTP_WEBTORCH_VERSIONS);
 }
 
 
 ngx_int_t
 ngx_http_webtorch_model_index(ngx_http_request_t *r,
-    ngx_webtorch_model_t *model)
+    ngx_webtorch_endpoint_t *endpoint)
 {
     u_char                       *start, *p;
     size_t                        size;
@@ -327,8 +327,8 @@ ngx_http_webtorch_model_index(ngx_http_request_t *r,
     ngx_http_webtorch_version_t **versions;
 
     wcf = ngx_http_get_module_main_conf(r, ngx_http_webtorch_module);
-    model = wcf->models.elts;
-    n = wcf->models.nelts;
+    endpoint = wcf->endpoints.elts;
+    n = wcf->endpoints.nelts;
 
     counts = ngx_palloc(r->pool, n * sizeof(ngx_uint_t));
     versions = ngx_palloc(r->pool, n * sizeof(void *));
@@ -340,10 +340,10 @@ ngx_http_webtorch_model_index(ngx_http_request_t *r,
     size = sizeof("[]");
 
     for (i = 0; i < n; i++) {
-        counts[i] = ngx_http_webtorch_versions(r, model[i].handler,
+        counts[i] = ngx_http_webtorch_versions(r, endpoint[i].handler,
                                                &versions[i]);
         size += (counts[i] + 1) * (NGX_HTTP_WEBTORCH_ENTRY_LEN
-                                   + model[i].json.len);
+                                   + endpoint[i].json.len);
     }
 
     start = ngx_pnalloc(r->pool, size);
@@ -359,11 +359,11 @@ ngx_http_webtorch_model_index(ngx_http_request_t *r,
             *p++ = ',';
         }
 
-        p = ngx_http_webtorch_write_state(p, &model[i], "1");
+        p = ngx_http_webtorch_write_state(p, &endpoint[i], "1");
 
         for (k = 0; k < counts[i]; k++) {
             *p++ = ',';
-            p = ngx_http_webtorch_write_state(p, &model[i],
+            p = ngx_http_webtorch_write_state(p, &endpoint[i],
                                               (char *) versions[i][k]);
         }
     }
@@ -375,16 +375,16 @@ ngx_http_webtorch_model_index(ngx_http_request_t *r,
 
 
 static u_char *
-ngx_http_webtorch_write_state(u_char *p, ngx_webtorch_model_t *model,
+ngx_http_webtorch_write_state(u_char *p, ngx_webtorch_endpoint_t *endpoint,
     const char *version)
 {
     ngx_uint_t  loaded;
 
-    loaded = ngx_webtorch_model_loaded(model);
+    loaded = ngx_webtorch_endpoint_loaded(endpoint);
 
     return ngx_sprintf(p, "{\"name\":\"%V\",\"version\":\"%s\","
                           "\"state\":\"%s\",\"reason\":\"%s\"}",
-                       &model->json, version,
+                       &endpoint->json, version,
                        loaded ? "READY" : "UNAVAILABLE",
                        loaded ? "" : "not loaded, see the error log");
 }

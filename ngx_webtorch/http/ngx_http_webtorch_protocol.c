@@ -5,12 +5,12 @@
  */
 
 #include "ngx_http_webtorch_protocol.h"
-#include "ngx_http_webtorch_choose.h"
 #include "ngx_http_webtorch_ctx.h"
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_infer.h"
 #include "ngx_http_webtorch_metadata.h"
 #include "ngx_http_webtorch_send.h"
+#include "ngx_http_webtorch_version_set.h"
 #include "ngx_webtorch_training.h"
 
 
@@ -20,7 +20,8 @@
 typedef struct {
     ngx_str_t     path;
     uint32_t      methods;
-    ngx_int_t   (*handler)(ngx_http_request_t *r, ngx_webtorch_model_t *model);
+    ngx_int_t   (*handler)(ngx_http_request_t *r,
+                           ngx_webtorch_endpoint_t *endpoint);
     ngx_uint_t    body;                   /* the handler reads it */
 } ngx_http_webtorch_route_t;
 
@@ -28,28 +29,28 @@ typedef struct {
 static ngx_int_t ngx_http_webtorch_get_path(ngx_http_request_t *r,
     ngx_str_t *path);
 static ngx_int_t ngx_http_webtorch_take_version(ngx_http_request_t *r,
-    ngx_webtorch_model_t *model, ngx_str_t *path);
+    ngx_webtorch_endpoint_t *endpoint, ngx_str_t *path);
 static void ngx_http_webtorch_take_segment(ngx_str_t *path, ngx_str_t *segment);
 static ngx_http_webtorch_route_t *ngx_http_webtorch_find_route(
     ngx_http_webtorch_route_t *route, ngx_str_t *path);
 static ngx_int_t ngx_http_webtorch_run_route(ngx_http_request_t *r,
-    ngx_http_webtorch_route_t *route, ngx_webtorch_model_t *model);
+    ngx_http_webtorch_route_t *route, ngx_webtorch_endpoint_t *endpoint);
 static ngx_int_t ngx_http_webtorch_not_found(ngx_http_request_t *r);
 static ngx_int_t ngx_http_webtorch_infer_model(ngx_http_request_t *r,
-    ngx_webtorch_model_t *model);
+    ngx_webtorch_endpoint_t *endpoint);
 static ngx_int_t ngx_http_webtorch_generate_model(ngx_http_request_t *r,
-    ngx_webtorch_model_t *model);
+    ngx_webtorch_endpoint_t *endpoint);
 static ngx_int_t ngx_http_webtorch_generate_events(ngx_http_request_t *r,
-    ngx_webtorch_model_t *model);
+    ngx_webtorch_endpoint_t *endpoint);
 static ngx_int_t ngx_http_webtorch_generate_route(ngx_http_request_t *r,
-    ngx_webtorch_model_t *model, ngx_uint_t events);
+    ngx_webtorch_endpoint_t *endpoint, ngx_uint_t events);
 
 static ngx_int_t ngx_http_webtorch_live(ngx_http_request_t *r,
-    ngx_webtorch_model_t *model);
+    ngx_webtorch_endpoint_t *endpoint);
 static ngx_int_t ngx_http_webtorch_ready(ngx_http_request_t *r,
-    ngx_webtorch_model_t *model);
+    ngx_webtorch_endpoint_t *endpoint);
 static ngx_int_t ngx_http_webtorch_model_ready(ngx_http_request_t *r,
-    ngx_webtorch_model_t *model);
+    ngx_webtorch_endpoint_t *endpoint);
 static ngx_int_t ngx_http_webtorch_not_ready(ngx_http_request_t *r);
 
 
@@ -113,7 +114,7 @@ ngx_http_webtorch_protocol_handler(ngx_http_request_t *r)
     ngx_int_t                   rc;
     ngx_str_t                   path, name;
     ngx_webtorch_conf_t        *wcf;
-    ngx_webtorch_model_t       *model;
+    ngx_webtorch_endpoint_t    *endpoint;
     ngx_http_webtorch_route_t  *route;
 
     if (ngx_http_webtorch_get_ctx(r) == NULL) {
@@ -140,14 +141,14 @@ ngx_http_webtorch_protocol_handler(ngx_http_request_t *r)
     ngx_http_webtorch_take_segment(&path, &name);
 
     wcf = ngx_http_get_module_main_conf(r, ngx_http_webtorch_module);
-    model = ngx_webtorch_model_find(wcf, &name);
+    endpoint = ngx_webtorch_endpoint_find(wcf, &name);
 
-    if (model == NULL) {
+    if (endpoint == NULL) {
         return ngx_http_webtorch_refuse(r, NGX_HTTP_NOT_FOUND, "not_found",
                                         "no model has this name");
     }
 
-    rc = ngx_http_webtorch_take_version(r, model, &path);
+    rc = ngx_http_webtorch_take_version(r, endpoint, &path);
 
     if (rc != NGX_DECLINED) {
         return rc;
@@ -155,7 +156,7 @@ ngx_http_webtorch_protocol_handler(ngx_http_request_t *r)
 
     route = ngx_http_webtorch_find_route(ngx_http_webtorch_model_routes, &path);
 
-    return route ? ngx_http_webtorch_run_route(r, route, model)
+    return route ? ngx_http_webtorch_run_route(r, route, endpoint)
                  : ngx_http_webtorch_not_found(r);
 }
 
@@ -202,7 +203,7 @@ ngx_http_webtorch_get_path(ngx_http_request_t *r, ngx_str_t *path)
 
 static ngx_int_t
 ngx_http_webtorch_take_version(ngx_http_request_t *r,
-    ngx_webtorch_model_t *model, ngx_str_t *path)
+    ngx_webtorch_endpoint_t *endpoint, ngx_str_t *path)
 {
     ngx_str_t                 rest, segment;
     ngx_http_webtorch_ctx_t  *ctx;
@@ -221,8 +222,8 @@ ngx_http_webtorch_take_version(ngx_http_request_t *r,
 
     *path = rest;
 
-    return ngx_http_webtorch_choose_version(r, ctx, model->handler,
-                                            &ctx->version);
+    return ngx_http_webtorch_version_set_of_function(r, ctx, endpoint->handler,
+                                                     &ctx->version);
 }
 
 
@@ -261,7 +262,7 @@ ngx_http_webtorch_find_route(ngx_http_webtorch_route_t *route, ngx_str_t *path)
 
 static ngx_int_t
 ngx_http_webtorch_run_route(ngx_http_request_t *r,
-    ngx_http_webtorch_route_t *route, ngx_webtorch_model_t *model)
+    ngx_http_webtorch_route_t *route, ngx_webtorch_endpoint_t *endpoint)
 {
     ngx_int_t  rc;
 
@@ -277,7 +278,7 @@ ngx_http_webtorch_run_route(ngx_http_request_t *r,
         }
     }
 
-    return route->handler(r, model);
+    return route->handler(r, endpoint);
 }
 
 
@@ -291,52 +292,52 @@ ngx_http_webtorch_not_found(ngx_http_request_t *r)
 
 static ngx_int_t
 ngx_http_webtorch_infer_model(ngx_http_request_t *r,
-    ngx_webtorch_model_t *model)
+    ngx_webtorch_endpoint_t *endpoint)
 {
-    if (model->handler->opener) {
+    if (endpoint->handler->opener) {
         return ngx_http_webtorch_refuse(r, NGX_HTTP_BAD_REQUEST,
                    "wrong_operation",
                    "this function generates: send the request to "
                    "\"generate\" or \"generate_stream\"");
     }
 
-    return ngx_http_webtorch_infer(r, model);
+    return ngx_http_webtorch_infer(r, endpoint);
 }
 
 
 static ngx_int_t
 ngx_http_webtorch_generate_model(ngx_http_request_t *r,
-    ngx_webtorch_model_t *model)
+    ngx_webtorch_endpoint_t *endpoint)
 {
-    return ngx_http_webtorch_generate_route(r, model, 0);
+    return ngx_http_webtorch_generate_route(r, endpoint, 0);
 }
 
 
 static ngx_int_t
 ngx_http_webtorch_generate_events(ngx_http_request_t *r,
-    ngx_webtorch_model_t *model)
+    ngx_webtorch_endpoint_t *endpoint)
 {
-    return ngx_http_webtorch_generate_route(r, model, 1);
+    return ngx_http_webtorch_generate_route(r, endpoint, 1);
 }
 
 
 static ngx_int_t
 ngx_http_webtorch_generate_route(ngx_http_request_t *r,
-    ngx_webtorch_model_t *model, ngx_uint_t events)
+    ngx_webtorch_endpoint_t *endpoint, ngx_uint_t events)
 {
-    if (model->handler->opener == NULL) {
+    if (endpoint->handler->opener == NULL) {
         return ngx_http_webtorch_refuse(r, NGX_HTTP_BAD_REQUEST,
                    "wrong_operation",
                    "this function does not generate: send the request to "
                    "\"infer\"");
     }
 
-    return ngx_http_webtorch_protocol_generate(r, model, events);
+    return ngx_http_webtorch_protocol_generate(r, endpoint, events);
 }
 
 
 static ngx_int_t
-ngx_http_webtorch_live(ngx_http_request_t *r, ngx_webtorch_model_t *model)
+ngx_http_webtorch_live(ngx_http_request_t *r, ngx_webtorch_endpoint_t *endpoint)
 {
     return ngx_http_webtorch_send(r, NGX_HTTP_OK, &ngx_http_webtorch_none,
                                   NULL, 0);
@@ -344,7 +345,8 @@ ngx_http_webtorch_live(ngx_http_request_t *r, ngx_webtorch_model_t *model)
 
 
 static ngx_int_t
-ngx_http_webtorch_ready(ngx_http_request_t *r, ngx_webtorch_model_t *model)
+ngx_http_webtorch_ready(ngx_http_request_t *r,
+    ngx_webtorch_endpoint_t *endpoint)
 {
     ngx_uint_t            i;
     ngx_webtorch_conf_t  *wcf;
@@ -355,15 +357,15 @@ ngx_http_webtorch_ready(ngx_http_request_t *r, ngx_webtorch_model_t *model)
     }
 
     wcf = ngx_http_get_module_main_conf(r, ngx_http_webtorch_module);
-    model = wcf->models.elts;
+    endpoint = wcf->endpoints.elts;
 
     if (wcf->cluster && !ngx_webtorch_rounds_joined()) {
         return ngx_http_webtorch_refuse(r, NGX_HTTP_BAD_REQUEST, "not_ready",
                    "the models of the cluster are not here yet");
     }
 
-    for (i = 0; i < wcf->models.nelts; i++) {
-        if (!ngx_webtorch_model_loaded(&model[i])) {
+    for (i = 0; i < wcf->endpoints.nelts; i++) {
+        if (!ngx_webtorch_endpoint_loaded(&endpoint[i])) {
             return ngx_http_webtorch_not_ready(r);
         }
     }
@@ -374,10 +376,10 @@ ngx_http_webtorch_ready(ngx_http_request_t *r, ngx_webtorch_model_t *model)
 
 static ngx_int_t
 ngx_http_webtorch_model_ready(ngx_http_request_t *r,
-    ngx_webtorch_model_t *model)
+    ngx_webtorch_endpoint_t *endpoint)
 {
-    return ngx_webtorch_model_loaded(model) ? ngx_http_webtorch_live(r, NULL)
-                                            : ngx_http_webtorch_not_ready(r);
+    return ngx_webtorch_endpoint_loaded(endpoint)
+           ? ngx_http_webtorch_live(r, NULL) : ngx_http_webtorch_not_ready(r);
 }
 
 

@@ -10,11 +10,11 @@
 
 #include <ngx_http.h>
 
-#include "ngx_webtorch_model.h"
+#include "ngx_webtorch_endpoint.h"
 
 
 typedef ngx_int_t (*ngx_http_webtorch_generate_pt)(ngx_http_request_t *r,
-    ngx_webtorch_model_t *model, ngx_uint_t events);
+    ngx_webtorch_endpoint_t *endpoint, ngx_uint_t events);
 
 
 ngx_int_t ngx_http_webtorch_protocol_handler(ngx_http_request_t *r);

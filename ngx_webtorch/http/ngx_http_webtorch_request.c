@@ -49,7 +49,7 @@ ngx_http_webtorch_copy_request(ngx_http_request_t *r, webtorch_schema_t *schema,
 
     request = ngx_alloc(size, r->connection->log);
     if (request == NULL) {
-        ngx_webtorch_release(shared);
+        ngx_webtorch_shared_release(shared);
         return NULL;
     }
 
@@ -64,8 +64,8 @@ ngx_http_webtorch_copy_request(ngx_http_request_t *r, webtorch_schema_t *schema,
     request->nvars = schema->nvars;
     request->next = 0;
     request->closing = 0;
-    request->place = 0;
-    request->other = 0;
+    request->state_row = 0;
+    request->old_state_row = 0;
     request->states = NULL;
     request->states_size = 0;
 

@@ -7,14 +7,14 @@
  */
 
 #include "ngx_http_webtorch_shadow.h"
-#include "ngx_http_webtorch_thread.h"
+#include "ngx_http_webtorch_task.h"
 #include "ngx_webtorch_agree.h"
-#include "ngx_webtorch_choice.h"
 #include "ngx_webtorch_copy.h"
 #include "ngx_webtorch_defer.h"
 #include "ngx_webtorch_metrics_shadow.h"
 #include "ngx_webtorch_queue.h"
 #include "ngx_webtorch_runner.h"
+#include "ngx_webtorch_version_set.h"
 
 
 /* bytes that the event loop copies for shadows in an iteration */
@@ -54,8 +54,7 @@ struct ngx_http_webtorch_shadow_s {
 
 #if (NGX_THREADS)
     /* the thread's until its event */
-    ngx_thread_task_t                 task;
-    ngx_connection_t                  ident;     /* debug logs of the timer */
+    ngx_http_webtorch_task_t          task;
     ngx_http_webtorch_copied_t        second;
     ngx_webtorch_batch_t             *batch;     /* of the second one */
     ngx_uint_t                        agreed;
@@ -91,7 +90,7 @@ static ngx_int_t ngx_http_webtorch_shadow_post(
     ngx_http_webtorch_shadow_t *shadow, ngx_http_webtorch_copied_t *answer,
     ngx_webtorch_batch_t *batch);
 static void ngx_http_webtorch_shadow_thread(void *data, ngx_log_t *log);
-static void ngx_http_webtorch_shadow_event_handler(ngx_event_t *ev);
+static void ngx_http_webtorch_shadow_thread_done(void *data);
 #endif
 
 
@@ -128,12 +127,13 @@ ngx_http_webtorch_shadow_copy(ngx_http_webtorch_shadow_conf_t *conf,
     }
 
     layout = ctx->layout;
-    layout.sizes[WEBTORCH_CHOICE] = 0;
+    layout.sizes[WEBTORCH_VERSION_SET] = 0;
 
-    if (conf->choice.len) {
-        layout.sizes[WEBTORCH_CHOICE] = ngx_webtorch_choice_find(&conf->choice);
+    if (conf->version_set.len) {
+        layout.sizes[WEBTORCH_VERSION_SET] =
+                             ngx_webtorch_version_set_find(&conf->version_set);
 
-        if (layout.sizes[WEBTORCH_CHOICE] == 0) {
+        if (layout.sizes[WEBTORCH_VERSION_SET] == 0) {
             /* the version was unloaded */
             return NGX_DECLINED;
         }
@@ -488,8 +488,6 @@ static ngx_int_t
 ngx_http_webtorch_shadow_post(ngx_http_webtorch_shadow_t *shadow,
     ngx_http_webtorch_copied_t *answer, ngx_webtorch_batch_t *batch)
 {
-    ngx_thread_task_t  *task;
-
     if (ngx_webtorch_batch_keep(batch) != NGX_OK) {
         return NGX_DECLINED;
     }
@@ -497,25 +495,17 @@ ngx_http_webtorch_shadow_post(ngx_http_webtorch_shadow_t *shadow,
     shadow->second = *answer;
     shadow->batch = batch;
 
-    shadow->ident.fd = (ngx_socket_t) -1;
-    shadow->ident.data = shadow;
+    shadow->task.data = shadow;
+    shadow->task.run = ngx_http_webtorch_shadow_thread;
+    shadow->task.done = ngx_http_webtorch_shadow_thread_done;
+    shadow->task.name = "a comparison";
 
-    task = &shadow->task;
-
-    task->ctx = shadow;
-    task->handler = ngx_http_webtorch_shadow_thread;
-    task->event.data = &shadow->ident;
-    task->event.handler = ngx_http_webtorch_shadow_event_handler;
-    task->event.log = ngx_cycle->log;
-
-    if (ngx_thread_task_post(shadow->conf->thread_pool, task) != NGX_OK) {
+    if (ngx_http_webtorch_task_post(&shadow->task, shadow->conf->thread_pool)
+        != NGX_OK)
+    {
         ngx_webtorch_batch_release(batch);
         return NGX_ERROR;
     }
-
-    /* a worker that shuts down waits for timers */
-
-    ngx_add_timer(&task->event, NGX_HTTP_WEBTORCH_THREAD_TIMEOUT);
 
     return NGX_OK;
 }
@@ -531,24 +521,9 @@ ngx_http_webtorch_shadow_thread(void *data, ngx_log_t *log)
 
 
 static void
-ngx_http_webtorch_shadow_event_handler(ngx_event_t *ev)
+ngx_http_webtorch_shadow_thread_done(void *data)
 {
-    ngx_connection_t            *ident;
-    ngx_http_webtorch_shadow_t  *shadow;
-
-    ident = ev->data;
-    shadow = ident->data;
-
-    if (ev->timedout) {
-        ngx_log_error(NGX_LOG_ALERT, ev->log, 0,
-                      "a comparison in a thread took too long");
-        ev->timedout = 0;
-        return;
-    }
-
-    if (ev->timer_set) {
-        ngx_del_timer(ev);
-    }
+    ngx_http_webtorch_shadow_t *shadow = data;
 
     ngx_webtorch_batch_release(shadow->batch);
 

@@ -20,8 +20,8 @@
 
 struct ngx_http_webtorch_shadow_conf_s {
     ngx_webtorch_handler_t  *handler;
-    ngx_str_t                choice;     /* see ngx_webtorch_choice.h; empty:
-                                            as the code has it */
+    ngx_str_t                version_set;    /* its name; empty: as the code
+                                            has it */
     ngx_uint_t               rate;       /* requests of 10000 */
     double                   tolerance;  /* see ngx_webtorch_agree.h */
 

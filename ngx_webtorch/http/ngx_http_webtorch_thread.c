@@ -1,6 +1,7 @@
 
 #include "ngx_http_webtorch_thread.h"
 #include "ngx_http_webtorch_ctx.h"
+#include "ngx_http_webtorch_task.h"
 
 
 typedef struct {
@@ -45,7 +46,7 @@ ngx_http_webtorch_thread_post(ngx_http_request_t *r, ngx_thread_task_t *task,
         return NGX_ERROR;
     }
 
-    ngx_add_timer(&task->event, NGX_HTTP_WEBTORCH_THREAD_TIMEOUT);
+    ngx_add_timer(&task->event, NGX_HTTP_WEBTORCH_TASK_TIMEOUT);
 
     /* a blocked request, even if aborted, stays until the thread's event */
 
@@ -68,15 +69,8 @@ ngx_http_webtorch_thread_event_handler(ngx_event_t *ev)
 
     ngx_http_set_log_request(c->log, r);
 
-    if (ev->timedout) {
-        ngx_log_error(NGX_LOG_ALERT, c->log, 0,
-                      "a body in a thread took too long");
-        ev->timedout = 0;
+    if (!ngx_http_webtorch_task_complete(ev, "a body")) {
         return;
-    }
-
-    if (ev->timer_set) {
-        ngx_del_timer(ev);
     }
 
     r->main->blocked--;

@@ -14,10 +14,6 @@
 #include "ngx_webtorch_defer.h"
 
 
-/* task timer, ms; keeps a worker that shuts down gracefully alive */
-#define NGX_HTTP_WEBTORCH_THREAD_TIMEOUT  60000
-
-
 /* whether a request may wait for a thread */
 ngx_uint_t ngx_http_webtorch_thread_allowed(ngx_http_request_t *r);
 

@@ -112,8 +112,8 @@ typedef struct {
     uint64_t                        memory;      /* bytes, resident */
     uint64_t                        late;        /* lag of the event loop at the
                                                     last tick, us */
-    uint64_t                        owner;       /* 1: it runs what others hand
-                                                    over */
+    uint64_t                        owner;       /* 1: it runs what others
+                                                    offload */
 
     /* counters */
     uint64_t                        starts;      /* workers, ever */

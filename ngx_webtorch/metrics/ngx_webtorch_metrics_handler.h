@@ -50,7 +50,7 @@ struct ngx_webtorch_handler_metrics_s {
     uint64_t                        dropped;     /* rows of webtorch_log */
     uint64_t                        streams;     /* that were opened */
     uint64_t                        resumed;     /* of them */
-    uint64_t                        handed;      /* atomic: batches for another
+    uint64_t                        offloaded;   /* atomic: batches for another
                                                     worker */
     uint64_t                        lost;        /* atomic: as that has exited */
 
@@ -60,7 +60,7 @@ struct ngx_webtorch_handler_metrics_s {
     uint64_t                        in_thread;
     uint64_t                        open;        /* streams */
     uint64_t                        waiting;     /* atomic: batches that another
-                                                    worker has, or will take */
+                                                    worker has or will receive */
     uint64_t                        full;        /* us of the clock: when the
                                                     queue became full, */
     uint64_t                        refused_at;  /* and the last time that it
@@ -120,10 +120,10 @@ ngx_webtorch_metrics_jobs(ngx_webtorch_handler_t *handler, ngx_int_t n)
 /* around a batch that another worker runs; in any thread */
 
 static ngx_inline void
-ngx_webtorch_metrics_handed(ngx_webtorch_handler_t *handler, ngx_int_t n)
+ngx_webtorch_metrics_offloaded(ngx_webtorch_handler_t *handler, ngx_int_t n)
 {
     if (handler->metrics) {
-        ngx_webtorch_metrics_fetch_add(&handler->metrics->handed,
+        ngx_webtorch_metrics_fetch_add(&handler->metrics->offloaded,
                                        (uint64_t) (n > 0));
         ngx_webtorch_metrics_fetch_add(&handler->metrics->waiting,
                                        (uint64_t) n);

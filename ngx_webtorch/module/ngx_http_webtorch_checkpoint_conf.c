@@ -130,8 +130,8 @@ ngx_http_webtorch_checkpoint_store(ngx_conf_t *cf, ngx_webtorch_conf_t *wcf,
     store->endpoint = params->endpoint;
     store->interval = params->interval;
     store->keep = params->keep;
-    store->place.file = cf->conf_file->file.name.data;
-    store->place.line = cf->conf_file->line;
+    store->directive.file = cf->conf_file->file.name.data;
+    store->directive.line = cf->conf_file->line;
 
     wcf->store = store;
 

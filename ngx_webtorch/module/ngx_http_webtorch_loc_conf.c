@@ -10,7 +10,7 @@
 #include "ngx_http_webtorch_stream_conf.h"
 
 
-/* bytes of a batch in the hands of another worker; pages are allocated when
+/* bytes of a batch that another worker runs; pages are allocated when
    they are written */
 #define NGX_HTTP_WEBTORCH_OWNER_SIZE  (256 * 1024 * 1024)
 #define NGX_HTTP_WEBTORCH_OWNER_MIN   (64 * 1024)
@@ -360,7 +360,7 @@ ngx_http_webtorch_set_model(ngx_conf_t *cf, ngx_http_webtorch_loc_conf_t *wlcf,
     }
 
     if (at == NULL || at == value.data || at + 1 == last
-        || value.len > WEBTORCH_CHOICE_LEN - 2)
+        || value.len > WEBTORCH_VERSION_SET_LEN - 2)
     {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "invalid parameter \"%V\", it must be "

@@ -1,11 +1,12 @@
 
 #include "ngx_http_webtorch_main_conf.h"
+#include "ngx_webtorch_parse.h"
 #include "ngx_webtorch_path.h"
 #include "ngx_webtorch_zone.h"
 
 
-static void ngx_http_webtorch_conf_place(ngx_conf_t *cf,
-    ngx_webtorch_place_t *place);
+static void ngx_http_webtorch_conf_set_directive(ngx_conf_t *cf,
+    ngx_webtorch_directive_t *directive);
 
 
 char *
@@ -13,22 +14,26 @@ ngx_http_webtorch_conf_full_name(ngx_conf_t *cf, void *post, void *data)
 {
     ngx_str_t *name = data;
 
+    ngx_webtorch_conf_t  *wcf;
+
     if (ngx_webtorch_full_name(cf->cycle, name, 1) != NGX_OK) {
         return NGX_CONF_ERROR;
     }
 
-    ngx_http_webtorch_conf_place(cf,
-                            &ngx_webtorch_get_conf(cf->cycle)->python_place);
+    wcf = ngx_webtorch_get_conf(cf->cycle);
+
+    ngx_http_webtorch_conf_set_directive(cf, &wcf->python_directive);
 
     return NGX_CONF_OK;
 }
 
 
 static void
-ngx_http_webtorch_conf_place(ngx_conf_t *cf, ngx_webtorch_place_t *place)
+ngx_http_webtorch_conf_set_directive(ngx_conf_t *cf,
+    ngx_webtorch_directive_t *directive)
 {
-    place->file = cf->conf_file->file.name.data;
-    place->line = cf->conf_file->line;
+    directive->file = cf->conf_file->file.name.data;
+    directive->line = cf->conf_file->line;
 }
 
 
@@ -89,7 +94,7 @@ ngx_http_webtorch_conf_preload(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         *name = value[i];
     }
 
-    ngx_http_webtorch_conf_place(cf, &wcf->preload_place);
+    ngx_http_webtorch_conf_set_directive(cf, &wcf->preload_directive);
 
     return NGX_CONF_OK;
 }
@@ -100,26 +105,19 @@ ngx_http_webtorch_conf_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_webtorch_conf_t *wcf = conf;
 
-    u_char     *colon;
-    ssize_t     size;
-    ngx_str_t  *value, s;
+    ngx_str_t  *value;
 
     if (wcf->zone_name.len) {
         return "is duplicate";
     }
 
     value = cf->args->elts;
-    colon = ngx_strlchr(value[1].data, value[1].data + value[1].len, ':');
 
-    if (colon == NULL || colon == value[1].data) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid zone \"%V\", it must be \"name:size\"",
-                           &value[1]);
+    if (ngx_webtorch_parse_zone(cf, &value[1], &wcf->zone_name, &wcf->zone_size)
+        != NGX_OK)
+    {
         return NGX_CONF_ERROR;
     }
-
-    wcf->zone_name.data = value[1].data;
-    wcf->zone_name.len = colon - value[1].data;
 
     if (wcf->zone_name.len >= NGX_WEBTORCH_ZONE_NAME) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
@@ -127,19 +125,6 @@ ngx_http_webtorch_conf_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
                            &wcf->zone_name, NGX_WEBTORCH_ZONE_NAME - 1);
         return NGX_CONF_ERROR;
     }
-
-    s.data = colon + 1;
-    s.len = value[1].data + value[1].len - s.data;
-
-    size = ngx_parse_size(&s);
-
-    if (size == NGX_ERROR || size == 0) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid zone size \"%V\"", &value[1]);
-        return NGX_CONF_ERROR;
-    }
-
-    wcf->zone_size = (size_t) size;
 
     return NGX_CONF_OK;
 }

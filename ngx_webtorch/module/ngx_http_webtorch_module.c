@@ -25,7 +25,7 @@ static ngx_int_t ngx_http_webtorch_init(ngx_conf_t *cf);
 static void *ngx_http_webtorch_create_main_conf(ngx_conf_t *cf);
 
 
-static ngx_conf_num_bounds_t  ngx_http_webtorch_threads_bounds = {
+static ngx_conf_num_bounds_t  ngx_http_webtorch_intraop_threads_bounds = {
     ngx_conf_check_num_bounds, 1, 1024
 };
 
@@ -66,12 +66,12 @@ static ngx_command_t  ngx_http_webtorch_commands[] = {
       0,
       NULL },
 
-    { ngx_string("webtorch_threads"),
+    { ngx_string("webtorch_intraop_threads"),
       NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_num_slot,
       NGX_HTTP_MAIN_CONF_OFFSET,
       offsetof(ngx_webtorch_conf_t, threads),
-      &ngx_http_webtorch_threads_bounds },
+      &ngx_http_webtorch_intraop_threads_bounds },
 
     { ngx_string("webtorch_zone"),
       NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,

@@ -15,13 +15,22 @@
 #define NGX_HTTP_WEBTORCH_SHADOW_DELAY  100
 
 
+typedef struct {
+    ngx_str_t    name;          /* with "=" */
+    ngx_int_t  (*set)(ngx_http_webtorch_shadow_conf_t *shadow,
+                      ngx_str_t *value);    /* NULL: the function */
+} ngx_http_webtorch_shadow_option_t;
+
+
+static ngx_http_webtorch_shadow_option_t *ngx_http_webtorch_shadow_find_option(
+    ngx_str_t *option);
 static ngx_http_webtorch_shadow_conf_t *ngx_http_webtorch_shadow_get_conf(
     ngx_conf_t *cf, ngx_http_webtorch_loc_conf_t *wlcf);
 static char *ngx_http_webtorch_shadow_set_function(ngx_conf_t *cf,
     ngx_http_webtorch_shadow_conf_t *shadow, ngx_str_t *value);
 static ngx_int_t ngx_http_webtorch_shadow_set_rate(
     ngx_http_webtorch_shadow_conf_t *shadow, ngx_str_t *value);
-static ngx_int_t ngx_http_webtorch_shadow_set_agree(
+static ngx_int_t ngx_http_webtorch_shadow_set_tolerance(
     ngx_http_webtorch_shadow_conf_t *shadow, ngx_str_t *value);
 static ngx_int_t ngx_http_webtorch_shadow_check(ngx_cycle_t *cycle,
     ngx_webtorch_handler_t *handler);
@@ -31,12 +40,18 @@ static ngx_uint_t ngx_http_webtorch_shadow_same(const webtorch_spec_t *one,
     const webtorch_spec_t *other, uint32_t n);
 
 
+static ngx_http_webtorch_shadow_option_t  ngx_http_webtorch_shadow_options[] = {
+    { ngx_string("shadow="), NULL },
+    { ngx_string("shadow_rate="), ngx_http_webtorch_shadow_set_rate },
+    { ngx_string("shadow_tolerance="), ngx_http_webtorch_shadow_set_tolerance },
+    { ngx_null_string, NULL }
+};
+
+
 ngx_uint_t
 ngx_http_webtorch_shadow_is_option(ngx_str_t *option)
 {
-    return ngx_strncmp(option->data, "shadow=", 7) == 0
-           || ngx_strncmp(option->data, "rate=", 5) == 0
-           || ngx_strncmp(option->data, "agree=", 6) == 0;
+    return ngx_http_webtorch_shadow_find_option(option) != NULL;
 }
 
 
@@ -44,33 +59,52 @@ char *
 ngx_http_webtorch_shadow_option(ngx_conf_t *cf,
     ngx_http_webtorch_loc_conf_t *wlcf, ngx_str_t *option)
 {
-    ngx_int_t                         rc;
-    ngx_str_t                         value;
-    ngx_http_webtorch_shadow_conf_t  *shadow;
+    ngx_str_t                           value;
+    ngx_http_webtorch_shadow_conf_t    *shadow;
+    ngx_http_webtorch_shadow_option_t  *found;
 
     shadow = ngx_http_webtorch_shadow_get_conf(cf, wlcf);
     if (shadow == NULL) {
         return NGX_CONF_ERROR;
     }
 
-    value.data = ngx_strlchr(option->data, option->data + option->len, '=') + 1;
-    value.len = option->data + option->len - value.data;
+    found = ngx_http_webtorch_shadow_find_option(option);
 
-    if (option->data[0] == 's') {
+    value.data = option->data + found->name.len;
+    value.len = option->len - found->name.len;
+
+    if (found->set == NULL) {
         return ngx_http_webtorch_shadow_set_function(cf, shadow, &value);
     }
 
-    rc = (option->data[0] == 'r')
-         ? ngx_http_webtorch_shadow_set_rate(shadow, &value)
-         : ngx_http_webtorch_shadow_set_agree(shadow, &value);
-
-    if (rc != NGX_OK) {
+    if (found->set(shadow, &value) != NGX_OK) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "invalid parameter \"%V\"",
                            option);
         return NGX_CONF_ERROR;
     }
 
     return NGX_CONF_OK;
+}
+
+
+/* NULL: an option of another kind */
+
+static ngx_http_webtorch_shadow_option_t *
+ngx_http_webtorch_shadow_find_option(ngx_str_t *option)
+{
+    ngx_http_webtorch_shadow_option_t  *entry;
+
+    for (entry = ngx_http_webtorch_shadow_options; entry->name.len; entry++) {
+
+        if (option->len >= entry->name.len
+            && ngx_strncmp(option->data, entry->name.data, entry->name.len)
+               == 0)
+        {
+            return entry;
+        }
+    }
+
+    return NULL;
 }
 
 
@@ -117,7 +151,7 @@ ngx_http_webtorch_shadow_set_function(ngx_conf_t *cf,
     version.len = at ? last - at : 0;
 
     if (ngx_webtorch_handler_name(&name) != NGX_OK || version.len == 1
-        || value->len + 2 > WEBTORCH_CHOICE_LEN)
+        || value->len + 2 > WEBTORCH_VERSION_SET_LEN)
     {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "invalid parameter \"shadow=%V\", it must be "
@@ -148,14 +182,14 @@ ngx_http_webtorch_shadow_set_function(ngx_conf_t *cf,
         return NGX_CONF_OK;
     }
 
-    shadow->choice.len = value->len + 1;
-    shadow->choice.data = ngx_pnalloc(cf->pool, shadow->choice.len);
+    shadow->version_set.len = value->len + 1;
+    shadow->version_set.data = ngx_pnalloc(cf->pool, shadow->version_set.len);
 
-    if (shadow->choice.data == NULL) {
+    if (shadow->version_set.data == NULL) {
         return NGX_CONF_ERROR;
     }
 
-    (void) ngx_sprintf(shadow->choice.data, "/%V", value);
+    (void) ngx_sprintf(shadow->version_set.data, "/%V", value);
 
     return NGX_CONF_OK;
 }
@@ -182,7 +216,7 @@ ngx_http_webtorch_shadow_set_rate(ngx_http_webtorch_shadow_conf_t *shadow,
 /* "argmax", or a tolerance such as "0.01" */
 
 static ngx_int_t
-ngx_http_webtorch_shadow_set_agree(ngx_http_webtorch_shadow_conf_t *shadow,
+ngx_http_webtorch_shadow_set_tolerance(ngx_http_webtorch_shadow_conf_t *shadow,
     ngx_str_t *value)
 {
     ngx_int_t  n;
@@ -218,7 +252,8 @@ ngx_http_webtorch_shadow_finish(ngx_conf_t *cf,
     main = wlcf->handler;
 
     if (handler == NULL) {
-        return "has \"rate=\" or \"agree=\" without \"shadow=\"";
+        return "has \"shadow_rate=\" or \"shadow_tolerance=\" without "
+               "\"shadow=\"";
     }
 
     handler->shadowed = main;

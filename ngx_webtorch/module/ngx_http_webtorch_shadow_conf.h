@@ -1,5 +1,8 @@
 
-/* The parameters "shadow=", "rate=" and "agree=" of webtorch_handler. */
+/*
+ * The parameters "shadow=", "shadow_rate=" and "shadow_tolerance=" of
+ * webtorch_handler.
+ */
 
 
 #ifndef _NGX_HTTP_WEBTORCH_SHADOW_CONF_H_INCLUDED_

@@ -7,10 +7,11 @@
 
 #include "ngx_webtorch.h"
 #include "ngx_webtorch_check.h"
+#include "ngx_webtorch_endpoint.h"
 #include "ngx_webtorch_exit.h"
 #include "ngx_webtorch_fork.h"
 #include "ngx_webtorch_handler.h"
-#include "ngx_webtorch_model.h"
+#include "ngx_webtorch_offload_recv.h"
 #include "ngx_webtorch_thread.h"
 #include "ngx_webtorch_balancer.h"
 #include "ngx_webtorch_async.h"
@@ -30,7 +31,6 @@
 #include "ngx_webtorch_metrics_worker.h"
 #include "ngx_webtorch_owner.h"
 #include "ngx_webtorch_split.h"
-#include "ngx_webtorch_take.h"
 #include "ngx_webtorch_upkeep.h"
 #include "ngx_webtorch_worker.h"
 #include "ngx_webtorch_zone.h"
@@ -130,8 +130,8 @@ ngx_webtorch_create_conf(ngx_cycle_t *cycle)
         return NULL;
     }
 
-    if (ngx_array_init(&conf->models, cycle->pool, 4,
-                       sizeof(ngx_webtorch_model_t))
+    if (ngx_array_init(&conf->endpoints, cycle->pool, 4,
+                       sizeof(ngx_webtorch_endpoint_t))
         != NGX_OK)
     {
         return NULL;
@@ -195,7 +195,7 @@ ngx_webtorch_init_conf(ngx_cycle_t *cycle, void *data)
         ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
                       "\"webtorch_checkpoint\" requires "
                       "\"webtorch_zone\" in %s:%ui",
-                      conf->store->place.file, conf->store->place.line);
+                      conf->store->directive.file, conf->store->directive.line);
         return NGX_CONF_ERROR;
     }
 
@@ -220,7 +220,7 @@ ngx_webtorch_init_conf(ngx_cycle_t *cycle, void *data)
 
     if (ngx_webtorch_check(cycle, conf) != NGX_OK
         || ngx_webtorch_handlers_add_lives(cycle, &conf->handlers) != NGX_OK
-        || ngx_webtorch_models_init(cycle, conf) != NGX_OK
+        || ngx_webtorch_endpoints_init(cycle, conf) != NGX_OK
         || ngx_webtorch_owner_init(cycle, conf) != NGX_OK)
     {
         return NGX_CONF_ERROR;
@@ -309,7 +309,7 @@ ngx_webtorch_python_log(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
                         &conf->python);
     error[NGX_WEBTORCH_MESSAGE_LEN - 1] = '\0';
 
-    ngx_webtorch_python_set_place(error, &conf->python_place);
+    ngx_webtorch_python_add_directive(error, &conf->python_directive);
 
     ngx_log_error(NGX_LOG_EMERG, cycle->log, err, "%s", error);
 }
@@ -423,7 +423,7 @@ ngx_webtorch_init_process(ngx_cycle_t *cycle)
         return NGX_ERROR;
     }
 
-    if (ngx_webtorch_take_init_process(cycle, conf) != NGX_OK) {
+    if (ngx_webtorch_offload_recv_init_process(cycle, conf) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -471,7 +471,7 @@ ngx_webtorch_load(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
         return;
     }
 
-    if (handler->handed) {
+    if (handler->offloaded) {
         /* a call that hangs or takes long is one of the owner */
         handler->stuck = 0;
         handler->slow = 0;
@@ -508,7 +508,7 @@ ngx_webtorch_exit_process(ngx_cycle_t *cycle)
 
     rc = ngx_webtorch_learner_exit_process(cycle);
 
-    ngx_webtorch_take_exit_process();
+    ngx_webtorch_offload_recv_exit_process();
 
     /* calls that wait for batches return now */
 

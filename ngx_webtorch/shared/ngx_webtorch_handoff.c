@@ -149,7 +149,7 @@ ngx_webtorch_handoff_init(ngx_webtorch_handoff_t *handoff, const size_t *sizes)
 
         slot->number = (uint32_t) i;
         slot->data = data;
-        /* the owner, which is worker 0, hands nothing over */
+        /* the owner, which is worker 0, offloads nothing */
         slot->size = (i < handoff->nslots) ? 0 : sizes[i % handoff->nslots];
 
         data += ngx_webtorch_handoff_page(slot->size);

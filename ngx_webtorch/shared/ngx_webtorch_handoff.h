@@ -1,6 +1,6 @@
 
 /*
- * Batches that workers hand to one of them, the owner, in memory that the
+ * Batches that workers offload to one of them, the owner, in memory that the
  * master maps for a configuration and its workers inherit.
  *
  * Each worker has slots of its own, and uses a slot for one batch at a time.
@@ -77,7 +77,7 @@ typedef struct {
     uint32_t                      rows;
     uint32_t                      watch;
     int64_t                       sizes[WEBTORCH_NSIZES];
-    char                          choice[WEBTORCH_CHOICE_LEN];
+    char                          version_set[WEBTORCH_VERSION_SET_LEN];
     ngx_webtorch_handoff_job_t   *jobs;
     void                         *inputs[WEBTORCH_MAX_BUFFERS];
     char                         *text;

@@ -84,7 +84,7 @@ ngx_webtorch_owner_sizes(ngx_array_t *handlers, ngx_array_t *sizes)
             continue;
         }
 
-        handler[i]->hand = sizes->nelts;
+        handler[i]->offload_slot = sizes->nelts;
 
         for (n = 0; n < handler[i]->threads; n++) {
             size = ngx_array_push(sizes);
@@ -130,7 +130,7 @@ ngx_webtorch_owner_init_process(ngx_webtorch_conf_t *conf, ngx_log_t *log)
         }
 
         ngx_log_error(NGX_LOG_NOTICE, log, 0,
-                      "the worker runs the functions that others hand over");
+                      "the worker runs the functions that others offload");
         return;
     }
 
@@ -141,7 +141,7 @@ ngx_webtorch_owner_init_process(ngx_webtorch_conf_t *conf, ngx_log_t *log)
     for (i = 0; i < conf->handlers.nelts; i++) {
 
         if (handler[i]->owner) {
-            handler[i]->handed = 1;
+            handler[i]->offloaded = 1;
             handler[i]->mode = NGX_WEBTORCH_MODE_THREAD;
         }
     }

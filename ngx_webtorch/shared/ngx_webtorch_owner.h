@@ -1,5 +1,5 @@
 
-/* The worker that runs the functions which others hand to it. */
+/* The worker that runs the functions which others offload to it. */
 
 
 #ifndef _NGX_WEBTORCH_OWNER_H_INCLUDED_

@@ -265,9 +265,9 @@ ngx_http_webtorch_health_check_handler(ngx_http_webtorch_snapshot_t *snapshot,
         return;
     }
 
-    if (handler->handed
+    if (handler->offloaded
         && !ngx_webtorch_handoff_served(snapshot->conf->handoff,
-                                        handler->hand))
+                                        handler->offload_slot))
     {
         ngx_http_webtorch_health_add(a, "the owner of the device does not run "
                                      "%V", &handler->name);

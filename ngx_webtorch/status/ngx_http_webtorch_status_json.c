@@ -305,11 +305,11 @@ ngx_http_webtorch_json_handler(ngx_http_webtorch_status_writer_t *w,
                                   "\"to_thread\":%uL,\"to_inline\":%uL,"
                                   "\"dropped\":%uL,\"streams\":{\"open\":%uL,"
                                   "\"opened\":%uL,\"resumed\":%uL},"
-                                  "\"handed\":{\"batches\":%uL,\"lost\":%uL,"
+                                  "\"offloaded\":{\"batches\":%uL,\"lost\":%uL,"
                                   "\"waiting\":%uL},\"refused\":{",
                                   m->in_loop, m->in_thread, m->to_thread,
                                   m->to_loop, m->dropped, m->open,
-                                  m->streams, m->resumed, m->handed, m->lost,
+                                  m->streams, m->resumed, m->offloaded, m->lost,
                                   m->waiting);
 
     for (i = 0; i < NGX_WEBTORCH_NREFUSED; i++) {

@@ -147,7 +147,7 @@ ngx_http_webtorch_status_workers(ngx_http_webtorch_family_t *f)
     }
 
     if (ngx_http_webtorch_family(f, "webtorch_worker_owner", "gauge", NULL,
-                                 "1: it runs what others hand over."))
+                                 "1: it runs what others offload."))
     {
         ngx_http_webtorch_text_worker(f, 0, ngx_http_webtorch_worker_owner, 0);
     }

@@ -172,9 +172,6 @@ ngx_http_webtorch_status_seconds(u_char *p, uint64_t usec)
 u_char *
 ngx_http_webtorch_status_number(u_char *p, double n)
 {
-    int      len;
-    u_char  *comma;
-
     if (isnan(n)) {
         return ngx_cpymem(p, "NaN", 3);
     }
@@ -183,21 +180,5 @@ ngx_http_webtorch_status_number(u_char *p, double n)
         return ngx_cpymem(p, n > 0 ? "+Inf" : "-Inf", 4);
     }
 
-    /* the least digits with which it is read as the same number */
-
-    len = snprintf((char *) p, NGX_HTTP_WEBTORCH_STATUS_NUMBER, "%.15g", n);
-
-    if (strtod((char *) p, NULL) != n) {
-        len = snprintf((char *) p, NGX_HTTP_WEBTORCH_STATUS_NUMBER, "%.17g", n);
-    }
-
-    /* the application may have set a locale with a decimal comma */
-
-    comma = ngx_strlchr(p, p + len, ',');
-
-    if (comma) {
-        *comma = '.';
-    }
-
-    return p + len;
+    return ngx_webtorch_print_exact(p, n);
 }

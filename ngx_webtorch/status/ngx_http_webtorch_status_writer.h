@@ -11,9 +11,11 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 
+#include "ngx_webtorch_print.h"
+
 
 /* bytes of a number that ngx_http_webtorch_status_number() writes */
-#define NGX_HTTP_WEBTORCH_STATUS_NUMBER  32
+#define NGX_HTTP_WEBTORCH_STATUS_NUMBER  NGX_WEBTORCH_DOUBLE_LEN
 
 
 typedef struct {

@@ -246,14 +246,14 @@ _GAUGES = {
 }
 
 
-def gauge(name: str, help: str = "", *, labels: Sequence[str] = (), of: str = "sum") -> Any:
+def gauge(name: str, help: str = "", *, labels: Sequence[str] = (), aggregate: str = "sum") -> Any:
     """Return a gauge.
 
     Args:
         name: It does not begin with `webtorch_`.
         help: What it is, at most 127 bytes.
         labels: Names of labels.
-        of: How those of several workers become one: `"sum"`, `"max"`, `"min"` or `"mean"`.
+        aggregate: How those of several workers become one: `"sum"`, `"max"`, `"min"` or `"mean"`.
 
     Returns:
         A `Gauge` or, with labels, what returns one for each combination.
@@ -262,13 +262,13 @@ def gauge(name: str, help: str = "", *, labels: Sequence[str] = (), of: str = "s
         ValueError: An argument is malformed.
 
     """
-    if of not in _GAUGES:
-        raise ValueError(f'"{of}" is none of {", ".join(_GAUGES)}')
-    return _open(_Metric(_GAUGES[of], name, help, ()), labels)
+    if aggregate not in _GAUGES:
+        raise ValueError(f'"{aggregate}" is none of {", ".join(_GAUGES)}')
+    return _open(_Metric(_GAUGES[aggregate], name, help, ()), labels)
 
 
 def histogram(
-    name: str, help: str = "", *, labels: Sequence[str] = (), bounds: Sequence[float] = SECONDS
+    name: str, help: str = "", *, labels: Sequence[str] = (), buckets: Sequence[float] = SECONDS
 ) -> Any:
     """Return a histogram.
 
@@ -276,7 +276,7 @@ def histogram(
         name: It does not begin with `webtorch_`.
         help: What it measures, at most 127 bytes.
         labels: Names of labels.
-        bounds: At most 32 upper bounds, each higher than the one before. The default is for
+        buckets: At most 32 upper bounds, each higher than the one before. The default is for
             seconds, from 50 µs to 60 s.
 
     Returns:
@@ -286,8 +286,8 @@ def histogram(
         ValueError: An argument is malformed.
 
     """
-    numbers = [float(bound) for bound in bounds]
+    numbers = [float(bound) for bound in buckets]
     in_order = all(low < high for low, high in itertools.pairwise(numbers))
     if not 0 < len(numbers) <= 32 or not in_order or not all(map(math.isfinite, numbers)):
-        raise ValueError(f"histogram {name}: bounds are 1 to 32 numbers, each above the last")
+        raise ValueError(f"histogram {name}: buckets are 1 to 32 numbers, each above the last")
     return _open(_Metric(MetricKind.HISTOGRAM, name, help, numbers), labels)

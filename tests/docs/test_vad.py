@@ -29,7 +29,7 @@ def shared_server():
     text = (ROOT / "nginx-conf/vad.conf").read_text()
     locations = text[text.index("        location = /v1/speech") : text.rindex("    }\n}")]
     locations = locations.replace("../examples", f"{ROOT}/examples")
-    http = f"webtorch_path {ROOT}/examples/vad; webtorch_threads 1;"
+    http = f"webtorch_path {ROOT}/examples/vad; webtorch_intraop_threads 1;"
     with running(Nginx(locations, http=http)) as server:
         yield server
 

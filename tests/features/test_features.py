@@ -67,7 +67,7 @@ def tokens_in_c(library, text: Text, size: int) -> features.Tokens:
         np.full((1, 3, 64), -7, np.int32),
     )
     cut = ctypes.create_string_buffer(CUT_SIZE)
-    library.ngx_webtorch_cut(cut, ctypes.byref(text))
+    library.ngx_webtorch_tokens_cut(cut, ctypes.byref(text))
     tokens, segments, parameters = (ctypes.c_void_p(each.ctypes.data) for each in made)
     library.ngx_webtorch_features_tokens(tokens, size, cut)
     library.ngx_webtorch_features_segments(segments, size, cut)

@@ -98,9 +98,11 @@ SERVER = (
     + """
     location = /status { webtorch_status; }
     location = /close { webtorch_handler app:old shadow=app:new; }
-    location = /near { webtorch_handler app:old shadow=app:new rate=100% agree=0.1; }
-    location = /argmax { webtorch_handler app:old shadow=app:new agree=argmax; }
-    location = /some { webtorch_handler app:affine shadow=app:twice rate=25.5%; }
+    location = /near {
+        webtorch_handler app:old shadow=app:new shadow_rate=100% shadow_tolerance=0.1;
+    }
+    location = /argmax { webtorch_handler app:old shadow=app:new shadow_tolerance=argmax; }
+    location = /some { webtorch_handler app:affine shadow=app:twice shadow_rate=25.5%; }
     location = /pair { webtorch_handler app:affine shadow=app:double; }
     location = /behind { webtorch_handler app:affine shadow=app:gated queue=4; }
     location = /before { webtorch_handler app:gated shadow=app:double mode=thread; }
@@ -251,11 +253,11 @@ REFUSED = {
     "empty-version": ("app:old shadow=app:new@", "module:function@version"),
     "no-function": ("app:old shadow=new", "module:function@version"),
     "twice": ("app:old shadow=app:new shadow=app:new", "second"),
-    "rate-alone": ("app:old rate=10%", "without"),
-    "rate-is-0": ("app:old shadow=app:new rate=0%", "rate=0%"),
-    "rate-is-200": ("app:old shadow=app:new rate=200%", "rate=200%"),
-    "rate-is-a-number": ("app:old shadow=app:new rate=10", "rate=10"),
-    "agree": ("app:old shadow=app:new agree=most", "agree=most"),
+    "rate-alone": ("app:old shadow_rate=10%", "without"),
+    "rate-is-0": ("app:old shadow=app:new shadow_rate=0%", "shadow_rate=0%"),
+    "rate-is-200": ("app:old shadow=app:new shadow_rate=200%", "shadow_rate=200%"),
+    "rate-is-a-number": ("app:old shadow=app:new shadow_rate=10", "shadow_rate=10"),
+    "tolerance": ("app:old shadow=app:new shadow_tolerance=most", "shadow_tolerance=most"),
 }
 
 

@@ -85,7 +85,7 @@ def test_owner_killed_loses_what_it_has_alone(server, directory):
         assert answer.json()[0][0] not in (killed, inside.pid, outside.pid)
         assert inside.post("/gated", [[1]]).json()[0] == [answer.json()[0][0]]
     text = server.get("/metrics?format=prometheus").text
-    assert 'webtorch_handed_batches_lost_total{handler="app:gated"} 1' in text
+    assert 'webtorch_offloaded_batches_lost_total{handler="app:gated"} 1' in text
 
 
 def test_owner_killed_under_load(server):

@@ -16,8 +16,8 @@ from webtorch import metrics
 
 words = metrics.counter("app_words_total", 'Words, "all" of them.', labels=["language"])
 depth = metrics.gauge("app_depth", "How deep.")
-peak = metrics.gauge("app_peak", of="max")
-sizes = metrics.histogram("app_sizes", bounds=BOUNDS)
+peak = metrics.gauge("app_peak", aggregate="max")
+sizes = metrics.histogram("app_sizes", buckets=BOUNDS)
 
 model = webtorch.Model("line", nn.Linear(1, 1), lambda p: optim.SGD(p, lr=0.0))
 

@@ -19,11 +19,11 @@ def test_metrics_refuse_what_is_malformed():
     for label in ("le", "__a", "a-b"):
         with pytest.raises(ValueError, match="label"):
             metrics.histogram("a", labels=[label])
-    for bounds in ([], [2, 1], [1, 1], [math.inf], [math.nan], range(33)):
-        with pytest.raises(ValueError, match="bounds"):
-            metrics.histogram("a", bounds=bounds)
+    for buckets in ([], [2, 1], [1, 1], [math.inf], [math.nan], range(33)):
+        with pytest.raises(ValueError, match="buckets"):
+            metrics.histogram("a", buckets=buckets)
     with pytest.raises(ValueError, match="median"):
-        metrics.gauge("a", of="median")
+        metrics.gauge("a", aggregate="median")
     for amount in (-1, math.nan, math.inf):
         with pytest.raises(ValueError, match="grow"):
             metrics.counter("a_total").inc(amount)

@@ -11,6 +11,7 @@
 #include "ngx_http_webtorch_phases_ctx.h"
 #include "ngx_http_webtorch_row.h"
 #include "ngx_http_webtorch_score.h"
+#include "ngx_webtorch_print.h"
 
 #include <math.h>
 
@@ -283,7 +284,7 @@ ngx_http_webtorch_access_handler(ngx_http_request_t *r)
 
     ctx->unread = ngx_http_webtorch_row_unread();
 
-    ngx_http_webtorch_suspend(r);
+    ngx_http_webtorch_score_suspend(r);
 
     return NGX_AGAIN;
 }
@@ -376,7 +377,7 @@ ngx_http_webtorch_access_done(ngx_webtorch_waiter_t *waiter,
 
     } else {
         ngx_http_webtorch_access_scored(r, ctx,
-                                        ngx_http_webtorch_output(waiter, job));
+                                  ngx_http_webtorch_score_output(waiter, job));
 
         if (ngx_http_webtorch_access_exceeds(ctx)) {
             ngx_http_webtorch_reason(r, &ctx->access->fh, waiter, job,
@@ -385,7 +386,7 @@ ngx_http_webtorch_access_done(ngx_webtorch_waiter_t *waiter,
         }
     }
 
-    ngx_http_webtorch_resume(r);
+    ngx_http_webtorch_score_resume(r);
 }
 
 
@@ -450,7 +451,7 @@ ngx_http_webtorch_access_fail(ngx_http_request_t *r,
     ctx->verdict = verdict;
     ctx->denied = (ctx->access->deny_on_error && !ctx->access->dry_run);
 
-    ngx_http_webtorch_log_score_error(r, &ctx->access->fh, NGX_LOG_ERR, why);
+    ngx_http_webtorch_score_log_error(r, &ctx->access->fh, NGX_LOG_ERR, why);
 }
 
 
@@ -464,7 +465,7 @@ ngx_http_webtorch_access_unread(ngx_http_request_t *r,
     ctx->denied = (ctx->access->deny_on_unread && !ctx->access->dry_run);
     ngx_str_set(&ctx->reason.kind, "unread");
 
-    ngx_http_webtorch_log_score_error(r, &ctx->access->fh, NGX_LOG_ERR,
+    ngx_http_webtorch_score_log_error(r, &ctx->access->fh, NGX_LOG_ERR,
                                 ngx_http_webtorch_score_strerror(ctx->unread));
 }
 
@@ -563,12 +564,13 @@ ngx_http_webtorch_access_variable(ngx_http_request_t *r,
         return NGX_OK;
     }
 
-    v->data = ngx_pnalloc(r->pool, NGX_HTTP_WEBTORCH_NUMBER_LEN);
+    v->data = ngx_pnalloc(r->pool, NGX_WEBTORCH_DOUBLE_LEN);
     if (v->data == NULL) {
         return NGX_ERROR;
     }
 
-    v->len = (unsigned) ngx_http_webtorch_write_double(v->data, ctx->score, 6);
+    v->len = (unsigned) (ngx_webtorch_print_double(v->data, ctx->score, 6)
+                         - v->data);
 
     return NGX_OK;
 }

@@ -7,6 +7,7 @@
 
 #include "ngx_http_webtorch_header.h"
 #include "ngx_http_webtorch_clients.h"
+#include "ngx_webtorch_parse.h"
 
 #include <ngx_md5.h>
 
@@ -70,8 +71,7 @@ ngx_http_webtorch_clients_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_webtorch_phases_main_conf_t *pmcf = conf;
 
-    u_char     *colon;
-    ssize_t     size;
+    size_t      size;
     ngx_str_t  *value, name, s;
 
     if (pmcf->clients) {
@@ -79,30 +79,12 @@ ngx_http_webtorch_clients_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     value = cf->args->elts;
-    colon = ngx_strlchr(value[1].data, value[1].data + value[1].len, ':');
 
-    if (colon == NULL || colon == value[1].data) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid zone \"%V\", it must be \"name:size\"",
-                           &value[1]);
+    if (ngx_webtorch_parse_zone(cf, &value[1], &name, &size) != NGX_OK) {
         return NGX_CONF_ERROR;
     }
 
-    name.data = value[1].data;
-    name.len = colon - value[1].data;
-
-    s.data = colon + 1;
-    s.len = value[1].data + value[1].len - s.data;
-
-    size = ngx_parse_size(&s);
-
-    if (size == NGX_ERROR) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid zone size \"%V\"", &value[1]);
-        return NGX_CONF_ERROR;
-    }
-
-    if (size < (ssize_t) (8 * ngx_pagesize)) {
+    if (size < 8 * ngx_pagesize) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "zone \"%V\" is too small", &value[1]);
         return NGX_CONF_ERROR;
@@ -122,7 +104,7 @@ ngx_http_webtorch_clients_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         s.len = value[2].len - 4;
     }
 
-    return ngx_http_webtorch_clients_add(cf, pmcf, &name, (size_t) size, &s);
+    return ngx_http_webtorch_clients_add(cf, pmcf, &name, size, &s);
 }
 
 

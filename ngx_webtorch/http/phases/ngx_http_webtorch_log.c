@@ -101,7 +101,7 @@ ngx_http_webtorch_log_handler(ngx_http_request_t *r)
              ? NGX_ERROR : ngx_http_webtorch_score(r, log, NULL);
 
         if (rc != NGX_OK) {
-            ngx_http_webtorch_log_score_error(r, log, NGX_LOG_WARN,
+            ngx_http_webtorch_score_log_error(r, log, NGX_LOG_WARN,
                                         ngx_http_webtorch_score_strerror(rc));
         }
     }

@@ -25,11 +25,11 @@
      | 1U << NGX_WEBTORCH_FEATURE_REQUEST | NGX_HTTP_WEBTORCH_TOKENS)
 
 
-static ngx_uint_t ngx_http_webtorch_uses(
+static ngx_uint_t ngx_http_webtorch_row_uses(
     ngx_http_webtorch_feature_handler_t *fh, uint32_t features);
 static ngx_uint_t ngx_http_webtorch_row_is_partial(
     ngx_http_webtorch_feature_handler_t *fh, ngx_int_t rc);
-static ngx_uint_t ngx_http_webtorch_row_is_some(
+static ngx_uint_t ngx_http_webtorch_row_is_readable(
     ngx_http_webtorch_feature_handler_t *fh, ngx_int_t rc);
 static ngx_int_t ngx_http_webtorch_row_scored(ngx_http_request_t *r,
     ngx_http_webtorch_feature_handler_t *fh);
@@ -47,10 +47,10 @@ static void ngx_http_webtorch_row_keep(ngx_http_request_t *r,
     const ngx_webtorch_scored_list_t *list);
 static ngx_int_t ngx_http_webtorch_row_body(ngx_http_request_t *r,
     ngx_http_webtorch_feature_handler_t *fh);
-static void ngx_http_webtorch_parts(ngx_http_request_t *r,
+static void ngx_http_webtorch_row_parts(ngx_http_request_t *r,
     ngx_webtorch_text_features_t *text);
-static void ngx_http_webtorch_id(ngx_http_request_t *r, void *row);
-static int64_t ngx_http_webtorch_location(ngx_http_request_t *r,
+static void ngx_http_webtorch_row_id(ngx_http_request_t *r, void *row);
+static int64_t ngx_http_webtorch_row_location(ngx_http_request_t *r,
     ngx_http_webtorch_phases_ctx_t *ctx);
 
 
@@ -91,7 +91,7 @@ ngx_http_webtorch_row_measure(ngx_http_request_t *r,
     ngx_http_webtorch_row_unread_code = NGX_OK;
     body = NGX_OK;
 
-    client = ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_CLIENTS);
+    client = ngx_http_webtorch_row_uses(fh, NGX_HTTP_WEBTORCH_CLIENTS);
 
     /* first: the key may be a variable of another model, which is measured */
 
@@ -99,16 +99,17 @@ ngx_http_webtorch_row_measure(ngx_http_request_t *r,
         ngx_http_webtorch_clients_key(r, ctx);
     }
 
-    ngx_http_webtorch_parts(r, text);
+    ngx_http_webtorch_row_parts(r, text);
 
     if (client) {
         ngx_http_webtorch_clients_arrive(r, ctx, text);
     }
 
-    scored = ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_SCORED);
+    scored = ngx_http_webtorch_row_uses(fh, NGX_HTTP_WEBTORCH_SCORED);
 
-    if (ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_TEXTS)
-        || (!scored && ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_FIELDS)))
+    if (ngx_http_webtorch_row_uses(fh, NGX_HTTP_WEBTORCH_TEXTS)
+        || (!scored
+            && ngx_http_webtorch_row_uses(fh, NGX_HTTP_WEBTORCH_FIELDS)))
     {
         body = ngx_http_webtorch_row_body(r, fh);
 
@@ -117,20 +118,20 @@ ngx_http_webtorch_row_measure(ngx_http_request_t *r,
         }
     }
 
-    if (ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_TEXTS)) {
+    if (ngx_http_webtorch_row_uses(fh, NGX_HTTP_WEBTORCH_TEXTS)) {
         ngx_webtorch_features_text(text);
     }
 
     if (scored) {
         rc = ngx_http_webtorch_row_scored(r, fh);
 
-        if (rc != NGX_OK && !ngx_http_webtorch_row_is_some(fh, rc)) {
+        if (rc != NGX_OK && !ngx_http_webtorch_row_is_readable(fh, rc)) {
             return rc;
         }
 
         ngx_http_webtorch_row_unread_code = rc;
 
-    } else if (ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_FIELDS)) {
+    } else if (ngx_http_webtorch_row_uses(fh, NGX_HTTP_WEBTORCH_FIELDS)) {
         rc = ngx_http_webtorch_field_features(r, fh->used, text, body,
                                               &ngx_http_webtorch_row_windows);
 
@@ -145,8 +146,8 @@ ngx_http_webtorch_row_measure(ngx_http_request_t *r,
         ngx_http_webtorch_row_names = ngx_http_webtorch_row_windows->names;
     }
 
-    if (ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_TOKENS)) {
-        ngx_webtorch_cut(&ngx_http_webtorch_tokens, text);
+    if (ngx_http_webtorch_row_uses(fh, NGX_HTTP_WEBTORCH_TOKENS)) {
+        ngx_webtorch_tokens_cut(&ngx_http_webtorch_tokens, text);
 
         size = ngx_webtorch_tokens_size(&ngx_http_webtorch_tokens);
 
@@ -205,7 +206,7 @@ ngx_http_webtorch_row_scored(ngx_http_request_t *r,
     }
 
     known = 1;
-    some = (rc == NGX_OK || ngx_http_webtorch_row_is_some(fh, rc));
+    some = (rc == NGX_OK || ngx_http_webtorch_row_is_readable(fh, rc));
 
     if (some && ngx_http_webtorch_row_learns(ctx, fh)) {
         ngx_http_webtorch_native_site(native, &site);
@@ -218,7 +219,7 @@ ngx_http_webtorch_row_scored(ngx_http_request_t *r,
     ngx_http_webtorch_row_size = ngx_webtorch_scored_size(list);
 
     if (!some
-        || !ngx_http_webtorch_uses(fh, 1U << NGX_WEBTORCH_FEATURE_NAMES))
+        || !ngx_http_webtorch_row_uses(fh, 1U << NGX_WEBTORCH_FEATURE_NAMES))
     {
         return rc;
     }
@@ -288,7 +289,7 @@ static ngx_uint_t
 ngx_http_webtorch_row_learns(ngx_http_webtorch_phases_ctx_t *ctx,
     ngx_http_webtorch_feature_handler_t *fh)
 {
-    return ngx_http_webtorch_uses(fh, 1U << NGX_WEBTORCH_FEATURE_NAMES)
+    return ngx_http_webtorch_row_uses(fh, 1U << NGX_WEBTORCH_FEATURE_NAMES)
            && (ctx == NULL || !ctx->scored || ctx->dry_run);
 }
 
@@ -304,14 +305,14 @@ ngx_http_webtorch_row_is_partial(ngx_http_webtorch_feature_handler_t *fh,
     }
 
     return rc > NGX_OK && fh->partial
-           && !ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_TEXTS);
+           && !ngx_http_webtorch_row_uses(fh, NGX_HTTP_WEBTORCH_TEXTS);
 }
 
 
 /* as above, of windows that a net has scored: the last one is the request's */
 
 static ngx_uint_t
-ngx_http_webtorch_row_is_some(ngx_http_webtorch_feature_handler_t *fh,
+ngx_http_webtorch_row_is_readable(ngx_http_webtorch_feature_handler_t *fh,
     ngx_int_t rc)
 {
     return rc != NGX_HTTP_WEBTORCH_FIELDS_MANY
@@ -336,7 +337,7 @@ ngx_http_webtorch_row_score(ngx_http_request_t *r,
         return NGX_DECLINED;
     }
 
-    ngx_http_webtorch_parts(r, &ngx_http_webtorch_text);
+    ngx_http_webtorch_row_parts(r, &ngx_http_webtorch_text);
 
     rc = ngx_http_webtorch_row_find(r, fh, native, &list);
 
@@ -350,7 +351,7 @@ ngx_http_webtorch_row_score(ngx_http_request_t *r,
         ngx_http_webtorch_native_site(native, &site);
 
         site.target = (float) fh->target;
-        site.location = ngx_http_webtorch_location(r,
+        site.location = ngx_http_webtorch_row_location(r,
                                           ngx_http_webtorch_phases_ctx(r, 0));
 
         ngx_webtorch_scored_result(ngx_http_webtorch_native_net(native), &list,
@@ -379,7 +380,7 @@ ngx_http_webtorch_row_keep(ngx_http_request_t *r,
     plcf = ngx_http_get_module_loc_conf(r, ngx_http_webtorch_phases_module);
 
     if (ctx == NULL || plcf->log == NULL
-        || !ngx_http_webtorch_uses(plcf->log, NGX_HTTP_WEBTORCH_SCORED))
+        || !ngx_http_webtorch_row_uses(plcf->log, NGX_HTTP_WEBTORCH_SCORED))
     {
         return;
     }
@@ -467,7 +468,7 @@ ngx_http_webtorch_row_write(ngx_http_request_t *r,
             break;
 
         case NGX_WEBTORCH_FEATURE_TRAITS:
-            if (ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_SCORED)) {
+            if (ngx_http_webtorch_row_uses(fh, NGX_HTTP_WEBTORCH_SCORED)) {
                 ngx_webtorch_features_scored_traits(sink->data[i], k,
                                                  &ngx_http_webtorch_row_list);
                 break;
@@ -511,11 +512,11 @@ ngx_http_webtorch_row_write(ngx_http_request_t *r,
             break;
 
         case NGX_WEBTORCH_FEATURE_ID:
-            ngx_http_webtorch_id(r, sink->data[i]);
+            ngx_http_webtorch_row_id(r, sink->data[i]);
             break;
 
         case NGX_WEBTORCH_FEATURE_LOCATION:
-            *(int64_t *) sink->data[i] = ngx_http_webtorch_location(r, ctx);
+            *(int64_t *) sink->data[i] = ngx_http_webtorch_row_location(r, ctx);
             break;
 
         case NGX_WEBTORCH_FEATURE_TARGET:
@@ -541,9 +542,9 @@ ngx_http_webtorch_row_field(ngx_http_request_t *r,
     r = r->main;
     text = &ngx_http_webtorch_text;
 
-    ngx_http_webtorch_parts(r, text);
+    ngx_http_webtorch_row_parts(r, text);
 
-    if (!ngx_http_webtorch_uses(fh, NGX_HTTP_WEBTORCH_FIELDS
+    if (!ngx_http_webtorch_row_uses(fh, NGX_HTTP_WEBTORCH_FIELDS
                                     | NGX_HTTP_WEBTORCH_SCORED))
     {
         return 0;
@@ -558,7 +559,7 @@ ngx_http_webtorch_row_field(ngx_http_request_t *r,
 
 
 static ngx_uint_t
-ngx_http_webtorch_uses(ngx_http_webtorch_feature_handler_t *fh,
+ngx_http_webtorch_row_uses(ngx_http_webtorch_feature_handler_t *fh,
     uint32_t features)
 {
     return (fh->used & features) != 0;
@@ -568,7 +569,7 @@ ngx_http_webtorch_uses(ngx_http_webtorch_feature_handler_t *fh,
 /* the target as it was sent; a request that is malformed may have none */
 
 static void
-ngx_http_webtorch_parts(ngx_http_request_t *r,
+ngx_http_webtorch_row_parts(ngx_http_request_t *r,
     ngx_webtorch_text_features_t *text)
 {
     u_char  *p, *last;
@@ -595,7 +596,7 @@ ngx_http_webtorch_parts(ngx_http_request_t *r,
 
 
 static void
-ngx_http_webtorch_id(ngx_http_request_t *r, void *row)
+ngx_http_webtorch_row_id(ngx_http_request_t *r, void *row)
 {
     ngx_http_variable_value_t             *v;
     ngx_http_webtorch_phases_main_conf_t  *pmcf;
@@ -620,7 +621,7 @@ ngx_http_webtorch_id(ngx_http_request_t *r, void *row)
  */
 
 static int64_t
-ngx_http_webtorch_location(ngx_http_request_t *r,
+ngx_http_webtorch_row_location(ngx_http_request_t *r,
     ngx_http_webtorch_phases_ctx_t *ctx)
 {
     uint64_t                   h;

@@ -6,8 +6,6 @@
 #include "ngx_http_webtorch_row.h"
 #include "ngx_webtorch_runner.h"
 
-#include <stdio.h>
-
 
 ngx_int_t
 ngx_http_webtorch_score(ngx_http_request_t *r,
@@ -110,7 +108,8 @@ ngx_http_webtorch_score_refused(ngx_webtorch_handler_t *handler,
 
 
 double
-ngx_http_webtorch_output(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job)
+ngx_http_webtorch_score_output(ngx_webtorch_waiter_t *waiter,
+    webtorch_job_t *job)
 {
     const void  *p;
 
@@ -120,29 +119,8 @@ ngx_http_webtorch_output(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job)
 }
 
 
-size_t
-ngx_http_webtorch_write_double(u_char *p, double n, int digits)
-{
-    size_t   len;
-    u_char  *comma;
-
-    len = (size_t) snprintf((char *) p, NGX_HTTP_WEBTORCH_NUMBER_LEN, "%.*g",
-                            digits, n);
-
-    /* the application may have set a locale with a decimal comma */
-
-    comma = ngx_strlchr(p, p + len, ',');
-
-    if (comma) {
-        *comma = '.';
-    }
-
-    return len;
-}
-
-
 void
-ngx_http_webtorch_suspend(ngx_http_request_t *r)
+ngx_http_webtorch_score_suspend(ngx_http_request_t *r)
 {
     ngx_http_webtorch_watch_client(r);
     r->write_event_handler = ngx_http_request_empty_handler;
@@ -150,7 +128,7 @@ ngx_http_webtorch_suspend(ngx_http_request_t *r)
 
 
 void
-ngx_http_webtorch_resume(ngx_http_request_t *r)
+ngx_http_webtorch_score_resume(ngx_http_request_t *r)
 {
     ngx_connection_t  *c;
 
@@ -171,7 +149,7 @@ ngx_http_webtorch_resume(ngx_http_request_t *r)
 
 
 void
-ngx_http_webtorch_log_score_error(ngx_http_request_t *r,
+ngx_http_webtorch_score_log_error(ngx_http_request_t *r,
     ngx_http_webtorch_feature_handler_t *fh, ngx_uint_t level,
     const char *why)
 {

@@ -12,9 +12,6 @@
 #include "ngx_webtorch_scored.h"
 
 
-#define NGX_HTTP_WEBTORCH_NUMBER_LEN  32
-
-
 /*
  * Adds a row of the request to the function's batch; NGX_OK, NGX_BUSY: the
  * queue is full, NGX_DECLINED: not loaded, NGX_ERROR: no memory, or a code of
@@ -37,18 +34,15 @@ void ngx_http_webtorch_score_refused(ngx_webtorch_handler_t *handler,
     ngx_webtorch_waiter_t *waiter, ngx_webtorch_refused_e reason);
 
 /* the first number of a job's first output */
-double ngx_http_webtorch_output(ngx_webtorch_waiter_t *waiter,
+double ngx_http_webtorch_score_output(ngx_webtorch_waiter_t *waiter,
     webtorch_job_t *job);
 
-/* p: of NGX_HTTP_WEBTORCH_NUMBER_LEN bytes; returns the length */
-size_t ngx_http_webtorch_write_double(u_char *p, double n, int digits);
-
 /* the request waits in its phase until done() resumes it */
-void ngx_http_webtorch_suspend(ngx_http_request_t *r);
-void ngx_http_webtorch_resume(ngx_http_request_t *r);
+void ngx_http_webtorch_score_suspend(ngx_http_request_t *r);
+void ngx_http_webtorch_score_resume(ngx_http_request_t *r);
 
 /* logs why a function did not score a request, at most once a second */
-void ngx_http_webtorch_log_score_error(ngx_http_request_t *r,
+void ngx_http_webtorch_score_log_error(ngx_http_request_t *r,
     ngx_http_webtorch_feature_handler_t *fh, ngx_uint_t level,
     const char *why);
 

@@ -10,10 +10,8 @@
 #include "ngx_http_webtorch_phases_ctx.h"
 #include "ngx_http_webtorch_row.h"
 #include "ngx_http_webtorch_score.h"
+#include "ngx_webtorch_print.h"
 #include "ngx_webtorch_runner.h"
-
-#include <inttypes.h>
-#include <stdio.h>
 
 
 struct ngx_http_webtorch_set_s {
@@ -39,7 +37,7 @@ static ngx_int_t ngx_http_webtorch_set_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_http_webtorch_set_now(ngx_http_webtorch_value_t *value);
 static void ngx_http_webtorch_set_store(ngx_http_webtorch_value_t *value);
-static int ngx_http_webtorch_write_number(char *p, int32_t dtype,
+static u_char *ngx_http_webtorch_write_number(u_char *p, int32_t dtype,
     const void *number);
 
 
@@ -203,7 +201,7 @@ ngx_http_webtorch_set_handler(ngx_http_request_t *r)
             continue;
         }
 
-        ngx_http_webtorch_log_score_error(r, &set[i]->fh, NGX_LOG_ERR,
+        ngx_http_webtorch_score_log_error(r, &set[i]->fh, NGX_LOG_ERR,
                                    ngx_http_webtorch_score_strerror(rc));
         ngx_http_webtorch_set_store(value);
     }
@@ -212,7 +210,7 @@ ngx_http_webtorch_set_handler(ngx_http_request_t *r)
         return NGX_DECLINED;
     }
 
-    ngx_http_webtorch_suspend(r);
+    ngx_http_webtorch_score_suspend(r);
 
     return NGX_DONE;
 }
@@ -258,7 +256,7 @@ ngx_http_webtorch_set_done(ngx_webtorch_waiter_t *waiter, webtorch_job_t *job)
     ngx_http_webtorch_set_store(value);
 
     if (--ctx->pending == 0) {
-        ngx_http_webtorch_resume(r);
+        ngx_http_webtorch_score_resume(r);
     }
 }
 
@@ -269,33 +267,32 @@ static void
 ngx_http_webtorch_set_done_now(ngx_webtorch_waiter_t *waiter,
     webtorch_job_t *job)
 {
-    int                         n;
-    u_char                     *p;
+    u_char                     *p, *last;
     const void                 *number;
     ngx_http_webtorch_value_t  *value;
 
     value = waiter->data;
 
     if (job == NULL || job->status != 0) {
-        ngx_http_webtorch_log_score_error(value->request, &value->set->fh,
+        ngx_http_webtorch_score_log_error(value->request, &value->set->fh,
                                    NGX_LOG_ERR,
                                    job ? "it failed"
                                        : "it did not answer in time");
         return;
     }
 
-    p = ngx_pnalloc(value->request->pool, NGX_HTTP_WEBTORCH_NUMBER_LEN);
+    p = ngx_pnalloc(value->request->pool, NGX_WEBTORCH_DOUBLE_LEN);
     if (p == NULL) {
         return;
     }
 
     number = ngx_webtorch_batch_output(waiter, job, 0);
 
-    n = ngx_http_webtorch_write_number((char *) p,
+    last = ngx_http_webtorch_write_number(p,
                                        ngx_webtorch_batch_specs(waiter)->dtype,
                                        number);
     value->value.data = p;
-    value->value.len = (unsigned) n;
+    value->value.len = (unsigned) (last - p);
     value->value.valid = 1;
 }
 
@@ -310,18 +307,18 @@ ngx_http_webtorch_set_store(ngx_http_webtorch_value_t *value)
 }
 
 
-static int
-ngx_http_webtorch_write_number(char *p, int32_t dtype, const void *number)
+static u_char *
+ngx_http_webtorch_write_number(u_char *p, int32_t dtype, const void *number)
 {
+    int  digits;
+
     switch (dtype) {
 
     case WEBTORCH_UINT64:
-        return snprintf(p, NGX_HTTP_WEBTORCH_NUMBER_LEN, "%" PRIu64,
-                        *(const uint64_t *) number);
+        return ngx_sprintf(p, "%uL", *(const uint64_t *) number);
 
     case WEBTORCH_INT64:
-        return snprintf(p, NGX_HTTP_WEBTORCH_NUMBER_LEN, "%" PRId64,
-                        *(const int64_t *) number);
+        return ngx_sprintf(p, "%L", *(const int64_t *) number);
 
     default:
         break;
@@ -329,10 +326,11 @@ ngx_http_webtorch_write_number(char *p, int32_t dtype, const void *number)
 
     /* integers of 32 bits have at most ten digits */
 
-    return (int) ngx_http_webtorch_write_double((u_char *) p,
-                    ngx_webtorch_number(dtype, number),
-                    (ngx_webtorch_dtypes[dtype].kind == NGX_WEBTORCH_KIND_FLOAT)
-                        ? 6 : 10);
+    digits = (ngx_webtorch_dtypes[dtype].kind == NGX_WEBTORCH_KIND_FLOAT)
+             ? 6 : 10;
+
+    return ngx_webtorch_print_double(p, ngx_webtorch_number(dtype, number),
+                                     digits);
 }
 
 
@@ -401,7 +399,7 @@ ngx_http_webtorch_set_now(ngx_http_webtorch_value_t *value)
     if (handler->runner == NULL) {
         ngx_http_webtorch_score_refused(handler, &value->waiter,
                                         NGX_WEBTORCH_REFUSED_NOT_LOADED);
-        ngx_http_webtorch_log_score_error(value->request, fh, NGX_LOG_ERR,
+        ngx_http_webtorch_score_log_error(value->request, fh, NGX_LOG_ERR,
                               ngx_http_webtorch_score_strerror(NGX_DECLINED));
         return NGX_DECLINED;
     }
@@ -410,7 +408,7 @@ ngx_http_webtorch_set_now(ngx_http_webtorch_value_t *value)
 
     if (rc != NGX_OK) {
         ngx_webtorch_metrics_refused(handler, NGX_WEBTORCH_REFUSED_BODY);
-        ngx_http_webtorch_log_score_error(value->request, fh, NGX_LOG_ERR,
+        ngx_http_webtorch_score_log_error(value->request, fh, NGX_LOG_ERR,
                                     ngx_http_webtorch_score_strerror(rc));
         return rc;
     }
@@ -423,7 +421,7 @@ ngx_http_webtorch_set_now(ngx_http_webtorch_value_t *value)
     if (rc == NGX_DECLINED) {
         ngx_http_webtorch_score_refused(handler, &value->waiter,
                                         NGX_WEBTORCH_REFUSED_LOOP);
-        ngx_http_webtorch_log_score_error(value->request, fh, NGX_LOG_WARN,
+        ngx_http_webtorch_score_log_error(value->request, fh, NGX_LOG_WARN,
                                    "it is not for the event loop now, where "
                                    "its value is asked for");
     }

@@ -3,7 +3,7 @@
  * http/stream: a connection whose chunks are rows, each of which is answered as
  * it comes.  The files from the bottom to the top: handshake, account, table,
  * deflate, row, output, encode, input, resume, decode, chunk, format, head,
- * pump, ping, turn, whole, upkeep, http, websocket, content, generator,
+ * pump, ping, turn, document, upkeep, http, websocket, content, generator,
  * generate, generate_protocol, conf.
  *
  * A chunk is a job of the handler's runner, so that rows of all streams that
@@ -46,7 +46,8 @@
 
 typedef struct ngx_http_webtorch_stream_s   ngx_http_webtorch_stream_t;
 typedef struct ngx_http_webtorch_streams_s  ngx_http_webtorch_streams_t;
-typedef struct ngx_http_webtorch_whole_s    ngx_http_webtorch_whole_t;
+typedef struct ngx_http_webtorch_stream_document_s
+    ngx_http_webtorch_stream_document_t;
 typedef struct ngx_http_webtorch_result_s   ngx_http_webtorch_result_t;
 
 
@@ -112,7 +113,7 @@ struct ngx_http_webtorch_stream_s {
     ngx_http_webtorch_streams_t *streams;
 
     /* rows of its states; 0: zeros */
-    uint32_t                     places[2];
+    uint32_t                     state_rows[2];
     uint32_t                     read;
     uint32_t                     write;
 
@@ -184,9 +185,9 @@ struct ngx_http_webtorch_stream_s {
      * NGX_ERROR: err is set; NULL: it has chunks.
      */
     ngx_int_t                  (*produce)(ngx_http_webtorch_stream_t *st);
-    ngx_queue_t                  turn;       /* if in_turn */
-    ngx_uint_t                   nsteps;     /* calls that returned */
-    ngx_http_webtorch_whole_t   *whole;      /* all answers, or NULL */
+    ngx_queue_t                           turn;       /* if in_turn */
+    ngx_uint_t                            nsteps;     /* calls that returned */
+    ngx_http_webtorch_stream_document_t  *document; /* or NULL */
 
     /* sends the answer of a stream that has ended, and finalizes; or NULL */
     void                       (*finish)(ngx_http_webtorch_stream_t *st);

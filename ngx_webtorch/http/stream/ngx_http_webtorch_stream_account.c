@@ -64,9 +64,16 @@ ngx_http_webtorch_stream_size(ngx_http_webtorch_stream_t *st)
 void
 ngx_http_webtorch_stream_drop_message(ngx_http_webtorch_stream_t *st)
 {
-    ngx_http_webtorch_stream_free_large(&st->message);
-    ngx_webtorch_message_free(&st->message);
+    ngx_http_webtorch_stream_free_message(&st->message);
     ngx_http_webtorch_stream_count(st);
+}
+
+
+void
+ngx_http_webtorch_stream_free_message(ngx_webtorch_message_t *m)
+{
+    ngx_http_webtorch_stream_free_large(m);
+    ngx_webtorch_message_free(m);
 }
 
 

@@ -27,7 +27,10 @@ ngx_int_t ngx_http_webtorch_stream_count_chunk(ngx_http_webtorch_stream_t *st);
 /* no chunk is read any more, and the request may live on for long */
 void ngx_http_webtorch_stream_drop_message(ngx_http_webtorch_stream_t *st);
 
-/* frees the memory of a large message in a thread */
+/* frees a message, a large one in a thread */
+void ngx_http_webtorch_stream_free_message(ngx_webtorch_message_t *m);
+
+/* the same of a large message alone: a small one's memory is used again */
 void ngx_http_webtorch_stream_free_large(ngx_webtorch_message_t *m);
 
 

@@ -74,15 +74,15 @@ static ngx_int_t
 ngx_http_webtorch_stream_set_states(ngx_http_webtorch_stream_t *st,
     ngx_webtorch_sink_t *sink)
 {
-    int64_t  *places;
+    int64_t  *rows;
 
     if (st->claim.record) {
         return ngx_http_webtorch_stream_get_states(st, sink);
     }
 
-    places = sink->data[st->conf->wire.ninputs];
-    places[0] = st->read;
-    places[1] = st->write;
+    rows = sink->data[st->conf->wire.ninputs];
+    rows[0] = st->read;
+    rows[1] = st->write;
 
     return NGX_OK;
 }
@@ -176,6 +176,8 @@ ngx_http_webtorch_stream_chunk_answer(ngx_http_webtorch_stream_t *st,
 
     result.done = ngx_http_webtorch_stream_chunk_done(st, job);
 
+    ngx_http_webtorch_stream_row_measure(&result.row);
+
     rc = ngx_http_webtorch_stream_encode_post(st, &result);
 
     if (rc != NGX_DECLINED) {
@@ -221,7 +223,8 @@ ngx_http_webtorch_stream_chunk_done(ngx_http_webtorch_stream_t *st,
     const u_char  *done;
 
     st->read = st->write;
-    st->write = (st->read == st->places[0]) ? st->places[1] : st->places[0];
+    st->write = (st->read == st->state_rows[0]) ? st->state_rows[1]
+                                                : st->state_rows[0];
 
     if (!(st->handler->schema.stream & WEBTORCH_STREAM_DONE)) {
         return 0;

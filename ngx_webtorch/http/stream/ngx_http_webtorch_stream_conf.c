@@ -1,8 +1,8 @@
 
 #include "ngx_http_webtorch_stream_conf.h"
-#include "ngx_http_webtorch_generate.h"
-#include "ngx_http_webtorch_generate_protocol.h"
-#include "ngx_http_webtorch_generator.h"
+#include "ngx_http_webtorch_stream_generate.h"
+#include "ngx_http_webtorch_stream_generate_protocol.h"
+#include "ngx_http_webtorch_stream_generator.h"
 #include "ngx_http_webtorch_protocol.h"
 #include "ngx_http_webtorch_stream_content.h"
 #include "ngx_http_webtorch_stream_upkeep.h"
@@ -65,11 +65,11 @@ ngx_http_webtorch_stream_check(ngx_cycle_t *cycle,
 {
     if (handler->schema.stream & WEBTORCH_STREAM_GENERATE) {
         ngx_http_webtorch_stream_set_locations(handler->data,
-                                           ngx_http_webtorch_generate_handler);
+                                    ngx_http_webtorch_stream_generate_handler);
 
-        handler->describe = ngx_http_webtorch_generate_describe;
+        handler->describe = ngx_http_webtorch_stream_generate_describe;
         ngx_http_webtorch_protocol_generate =
-                                           ngx_http_webtorch_generate_protocol;
+                                    ngx_http_webtorch_stream_generate_protocol;
 
         return ngx_http_webtorch_stream_set_wire(cycle, handler);
     }
@@ -83,7 +83,7 @@ ngx_http_webtorch_stream_check(ngx_cycle_t *cycle,
 
     if (handler->schema.stream & WEBTORCH_STREAM_ITEMS) {
         ngx_http_webtorch_stream_set_locations(handler->data,
-                                          ngx_http_webtorch_generator_handler);
+                                   ngx_http_webtorch_stream_generator_handler);
     }
 
     handler->check = NULL;

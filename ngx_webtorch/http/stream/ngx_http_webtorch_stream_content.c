@@ -9,7 +9,7 @@
 #include "ngx_http_webtorch_stream_http.h"
 #include "ngx_http_webtorch_stream_resume.h"
 #include "ngx_http_webtorch_stream_table.h"
-#include "ngx_http_webtorch_websocket.h"
+#include "ngx_http_webtorch_stream_websocket.h"
 #include "ngx_webtorch_accept.h"
 #include "ngx_webtorch_metrics_handler.h"
 
@@ -59,7 +59,7 @@ ngx_http_webtorch_stream_handler(ngx_http_request_t *r)
     st = ctx->stream;
 
     if (r->method == NGX_HTTP_GET) {
-        rc = ngx_http_webtorch_websocket_check(r, st);
+        rc = ngx_http_webtorch_stream_websocket_check(r, st);
 
     } else {
         rc = ngx_http_webtorch_stream_negotiate(r, st);
@@ -86,7 +86,7 @@ ngx_http_webtorch_stream_handler(ngx_http_request_t *r)
     ngx_webtorch_accept_begin(r->connection->requests <= 1);
 
     return (r->method == NGX_HTTP_GET)
-               ? ngx_http_webtorch_websocket(r, st)
+               ? ngx_http_webtorch_stream_websocket(r, st)
                : ngx_http_webtorch_stream_http(r, st);
 }
 

@@ -4,7 +4,7 @@
 #include "ngx_http_webtorch_scratch.h"
 #include "ngx_http_webtorch_stream_account.h"
 #include "ngx_http_webtorch_stream_deflate.h"
-#include "ngx_http_webtorch_thread.h"
+#include "ngx_http_webtorch_task.h"
 #include "ngx_webtorch_defer.h"
 #include "ngx_webtorch_gaps.h"
 #include "ngx_webtorch_runner.h"
@@ -17,8 +17,7 @@
 
 typedef struct {
     ngx_http_webtorch_chunk_t    chunk;
-    ngx_thread_task_t            task;
-    ngx_connection_t             ident;       /* see ngx_webtorch_timer_t */
+    ngx_http_webtorch_task_t     task;
 } ngx_http_webtorch_chunk_task_t;
 
 #endif
@@ -41,7 +40,7 @@ static void ngx_http_webtorch_chunk_thread(void *data, ngx_log_t *log);
 static int ngx_http_webtorch_chunk_parse(ngx_http_webtorch_chunk_t *chunk);
 static int ngx_http_webtorch_chunk_allocate(ngx_webtorch_sink_t *sink,
     const ngx_webtorch_layout_t *layout, ngx_webtorch_error_t *err);
-static void ngx_http_webtorch_chunk_event_handler(ngx_event_t *ev);
+static void ngx_http_webtorch_chunk_thread_done(void *data);
 static void ngx_http_webtorch_chunk_free(ngx_http_webtorch_chunk_t *chunk);
 #endif
 
@@ -246,14 +245,10 @@ ngx_http_webtorch_stream_decode_post(ngx_http_webtorch_stream_t *st,
     chunk->deflated = st->deflated;
     chunk->utf8 = st->text;
 
-    t->ident.fd = (ngx_socket_t) -1;
-    t->ident.data = t;
-
-    t->task.ctx = t;
-    t->task.handler = ngx_http_webtorch_chunk_thread;
-    t->task.event.data = &t->ident;
-    t->task.event.handler = ngx_http_webtorch_chunk_event_handler;
-    t->task.event.log = ngx_cycle->log;
+    t->task.data = t;
+    t->task.run = ngx_http_webtorch_chunk_thread;
+    t->task.done = ngx_http_webtorch_chunk_thread_done;
+    t->task.name = "a chunk";
 
     /*
      * The message is the thread's from the time when the task is posted: it
@@ -273,7 +268,7 @@ ngx_http_webtorch_stream_decode_post(ngx_http_webtorch_stream_t *st,
 
     wlcf = ngx_http_get_module_loc_conf(st->request, ngx_http_webtorch_module);
 
-    if (ngx_thread_task_post(wlcf->thread_pool, &t->task) != NGX_OK) {
+    if (ngx_http_webtorch_task_post(&t->task, wlcf->thread_pool) != NGX_OK) {
         ngx_webtorch_queue_release(&chunk->account, size);
         ngx_webtorch_message_free(&chunk->message);
         ngx_free(t);
@@ -282,8 +277,6 @@ ngx_http_webtorch_stream_decode_post(ngx_http_webtorch_stream_t *st,
                                   "queue_full",
                                   "too many requests wait for a thread");
     }
-
-    ngx_add_timer(&t->task.event, NGX_HTTP_WEBTORCH_THREAD_TIMEOUT);
 
     st->deflated = 0;
     st->in_thread = &chunk->st;
@@ -376,26 +369,13 @@ ngx_http_webtorch_chunk_allocate(ngx_webtorch_sink_t *sink,
 
 
 static void
-ngx_http_webtorch_chunk_event_handler(ngx_event_t *ev)
+ngx_http_webtorch_chunk_thread_done(void *data)
 {
-    ngx_connection_t                *ident;
-    ngx_http_webtorch_stream_t      *st;
-    ngx_http_webtorch_chunk_task_t  *t;
+    ngx_http_webtorch_chunk_task_t *t = data;
 
-    ident = ev->data;
-    t = ident->data;
+    ngx_http_webtorch_stream_t  *st;
+
     st = t->chunk.st;
-
-    if (ev->timedout) {
-        ngx_log_error(NGX_LOG_ALERT, ev->log, 0,
-                      "a chunk in a thread took too long");
-        ev->timedout = 0;
-        return;
-    }
-
-    if (ev->timer_set) {
-        ngx_del_timer(ev);
-    }
 
     if (st) {
         st->in_thread = NULL;

@@ -1,7 +1,7 @@
 
 #include "ngx_http_webtorch_stream_encode.h"
 #include "ngx_http_webtorch_stream_output.h"
-#include "ngx_http_webtorch_thread.h"
+#include "ngx_http_webtorch_task.h"
 #include "ngx_webtorch_buffer.h"
 #include "ngx_webtorch_defer.h"
 #include "ngx_webtorch_queue.h"
@@ -24,15 +24,14 @@ typedef struct {
     size_t                        room;        /* bytes behind the payload */
     size_t                        held;        /* bytes that are counted */
     ngx_http_webtorch_stream_t   *st;          /* NULL: it has ended */
-    ngx_thread_task_t             task;
-    ngx_connection_t              ident;       /* see ngx_webtorch_timer_t */
+    ngx_http_webtorch_task_t      task;
 } ngx_http_webtorch_encode_task_t;
 
 
 static ngx_int_t ngx_http_webtorch_stream_encode_init(
     ngx_http_webtorch_stream_t *st, ngx_http_webtorch_encode_task_t *t);
 static void ngx_http_webtorch_stream_encode_thread(void *data, ngx_log_t *log);
-static void ngx_http_webtorch_stream_encode_event_handler(ngx_event_t *ev);
+static void ngx_http_webtorch_stream_encode_done(void *data);
 static void ngx_http_webtorch_stream_encode_free(
     ngx_http_webtorch_encode_task_t *t);
 
@@ -53,9 +52,7 @@ ngx_http_webtorch_stream_encode_post(ngx_http_webtorch_stream_t *st,
             return NGX_DECLINED;
         }
 
-    } else if (ngx_http_webtorch_stream_row_bound(row)
-               < NGX_WEBTORCH_LARGE_SIZE)
-    {
+    } else if (row->bound < NGX_WEBTORCH_LARGE_SIZE) {
         return NGX_DECLINED;
     }
 
@@ -81,15 +78,11 @@ ngx_http_webtorch_stream_encode_post(ngx_http_webtorch_stream_t *st,
 
     wlcf = ngx_http_get_module_loc_conf(st->request, ngx_http_webtorch_module);
 
-    if (ngx_thread_task_post(wlcf->thread_pool, &t->task) != NGX_OK) {
+    if (ngx_http_webtorch_task_post(&t->task, wlcf->thread_pool) != NGX_OK) {
         ngx_webtorch_queue_sub(t->held);
         ngx_http_webtorch_stream_encode_free(t);
         return NGX_DECLINED;
     }
-
-    /* a worker that shuts down waits for timers */
-
-    ngx_add_timer(&t->task.event, NGX_HTTP_WEBTORCH_THREAD_TIMEOUT);
 
     st->in_thread = &t->st;
 
@@ -112,7 +105,7 @@ ngx_http_webtorch_stream_encode_init(ngx_http_webtorch_stream_t *st,
     ngx_http_webtorch_stream_row_t  *row;
 
     row = &t->result.row;
-    bound = ngx_http_webtorch_stream_row_bound(row);
+    bound = row->bound;
 
     /* answers are sent meanwhile, but none is added */
 
@@ -138,14 +131,10 @@ ngx_http_webtorch_stream_encode_init(ngx_http_webtorch_stream_t *st,
 
     ngx_webtorch_queue_add(t->held);
 
-    t->ident.fd = (ngx_socket_t) -1;
-    t->ident.data = t;
-
-    t->task.ctx = t;
-    t->task.handler = ngx_http_webtorch_stream_encode_thread;
-    t->task.event.data = &t->ident;
-    t->task.event.handler = ngx_http_webtorch_stream_encode_event_handler;
-    t->task.event.log = ngx_cycle->log;
+    t->task.data = t;
+    t->task.run = ngx_http_webtorch_stream_encode_thread;
+    t->task.done = ngx_http_webtorch_stream_encode_done;
+    t->task.name = "an answer";
 
     return NGX_OK;
 }
@@ -180,26 +169,13 @@ ngx_http_webtorch_stream_encode_thread(void *data, ngx_log_t *log)
 
 
 static void
-ngx_http_webtorch_stream_encode_event_handler(ngx_event_t *ev)
+ngx_http_webtorch_stream_encode_done(void *data)
 {
-    ngx_connection_t                 *ident;
-    ngx_http_webtorch_stream_t       *st;
-    ngx_http_webtorch_encode_task_t  *t;
+    ngx_http_webtorch_encode_task_t *t = data;
 
-    ident = ev->data;
-    t = ident->data;
+    ngx_http_webtorch_stream_t  *st;
+
     st = t->st;
-
-    if (ev->timedout) {
-        ngx_log_error(NGX_LOG_ALERT, ev->log, 0,
-                      "an answer in a thread took too long");
-        ev->timedout = 0;
-        return;
-    }
-
-    if (ev->timer_set) {
-        ngx_del_timer(ev);
-    }
 
     /* the stream counts its answers */
 

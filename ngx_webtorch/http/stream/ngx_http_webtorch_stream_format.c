@@ -36,7 +36,7 @@ static ngx_http_webtorch_stream_format_t  ngx_http_webtorch_stream_formats[] = {
 };
 
 
-static ngx_http_webtorch_stream_format_t  ngx_http_webtorch_stream_whole = {
+static ngx_http_webtorch_stream_format_t  ngx_http_webtorch_stream_document = {
     ngx_string("application/json"),
     NGX_HTTP_WEBTORCH_PAYLOAD_JSON, NGX_HTTP_WEBTORCH_FRAMING_WHOLE, 1
 };
@@ -105,7 +105,7 @@ ngx_http_webtorch_stream_negotiate_answer(ngx_http_request_t *r,
     ngx_http_webtorch_stream_t *st)
 {
     return ngx_http_webtorch_stream_choose(r, st,
-               &ngx_http_webtorch_stream_whole,
+               &ngx_http_webtorch_stream_document,
                "no format in the header \"Accept\" is one of this stream: "
                "accept application/json, application/x-ndjson or "
                "text/event-stream");

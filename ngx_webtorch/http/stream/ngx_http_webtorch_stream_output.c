@@ -55,8 +55,7 @@ ngx_http_webtorch_stream_answer(ngx_http_webtorch_stream_t *st,
 {
     u_char  *p, *start;
 
-    p = ngx_http_webtorch_stream_reserve(st,
-                                      ngx_http_webtorch_stream_row_bound(row));
+    p = ngx_http_webtorch_stream_reserve(st, row->bound);
     if (p == NULL) {
         return NGX_ERROR;
     }
@@ -211,7 +210,7 @@ ngx_http_webtorch_stream_add_error(ngx_http_webtorch_stream_t *st)
 void
 ngx_http_webtorch_stream_fail(ngx_http_webtorch_stream_t *st)
 {
-    if (st->whole == NULL) {
+    if (st->document == NULL) {
 
         if (st->inline_end) {
             (void) ngx_http_webtorch_stream_add_bytes(st, (u_char *) "\n", 1);

@@ -15,7 +15,7 @@
 void ngx_http_webtorch_stream_row_init(ngx_http_webtorch_stream_t *st,
     webtorch_job_t *job, ngx_http_webtorch_stream_row_t *row);
 
-/* adds the row of a chunk */
+/* adds the row of a chunk, which is measured */
 ngx_int_t ngx_http_webtorch_stream_answer(ngx_http_webtorch_stream_t *st,
     ngx_http_webtorch_stream_row_t *row);
 

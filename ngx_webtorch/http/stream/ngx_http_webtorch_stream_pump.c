@@ -114,7 +114,7 @@ ngx_http_webtorch_stream_open(ngx_http_webtorch_stream_t *st)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    request->place = st->places[0];
+    request->state_row = st->state_rows[0];
 
     if (st->claim.record) {
         request->states = (char *) ngx_webtorch_record_row(&st->claim);

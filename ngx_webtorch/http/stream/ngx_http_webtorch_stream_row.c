@@ -9,15 +9,16 @@ static ngx_uint_t ngx_http_webtorch_stream_row_is_utf8(u_char *start,
     u_char *last);
 
 
-size_t
-ngx_http_webtorch_stream_row_bound(ngx_http_webtorch_stream_row_t *row)
+void
+ngx_http_webtorch_stream_row_measure(ngx_http_webtorch_stream_row_t *row)
 {
     uint32_t  i;
 
     row->layout.text = 0;
 
     if (row->payload == NGX_HTTP_WEBTORCH_PAYLOAD_RAW) {
-        return (size_t) row->specs[0].row_size;
+        row->bound = (size_t) row->specs[0].row_size;
+        return;
     }
 
     for (i = 0; i < row->n; i++) {
@@ -26,11 +27,13 @@ ngx_http_webtorch_stream_row_bound(ngx_http_webtorch_stream_row_t *row)
     }
 
     if (row->payload == NGX_HTTP_WEBTORCH_PAYLOAD_TEXT) {
-        return row->layout.text;
+        row->bound = row->layout.text;
+        return;
     }
 
-    return row->prefix.len
-           + ngx_webtorch_codec_json.bound(row->specs, row->n, &row->layout);
+    row->bound = row->prefix.len
+                 + ngx_webtorch_codec_json.bound(row->specs, row->n,
+                                                 &row->layout);
 }
 
 
@@ -40,10 +43,10 @@ ngx_http_webtorch_stream_row_cost(ngx_http_webtorch_stream_row_t *row)
     size_t    cost;
     uint32_t  i;
 
-    cost = 0;
+    cost = row->layout.text;
 
     for (i = 0; i < row->n; i++) {
-        cost += ngx_http_webtorch_text_cost(&row->specs[i], row->data[i], 1);
+        cost += ngx_http_webtorch_number_cost(&row->specs[i], 1);
     }
 
     return cost;

@@ -16,18 +16,19 @@ typedef struct {
     ngx_http_webtorch_payload_e   payload;
     ngx_str_t                     prefix;     /* see st->prefix */
     ngx_webtorch_layout_t         layout;
+    size_t                        bound;      /* most bytes of the payload */
     unsigned                      check:1;    /* whether it is UTF-8 */
     unsigned                      binary:1;   /* it is not */
 } ngx_http_webtorch_stream_row_t;
 
 
-/* bytes of the payload, at most */
-size_t ngx_http_webtorch_stream_row_bound(ngx_http_webtorch_stream_row_t *row);
+/* sets the bound and the bytes of strings */
+void ngx_http_webtorch_stream_row_measure(ngx_http_webtorch_stream_row_t *row);
 
-/* elements as bytes of text that take as long to encode */
+/* elements as bytes of text that take as long to encode; it is measured */
 size_t ngx_http_webtorch_stream_row_cost(ngx_http_webtorch_stream_row_t *row);
 
-/* called in any thread, after the bound; returns the end of the payload */
+/* called in any thread, of a measured row; returns the end of the payload */
 u_char *ngx_http_webtorch_stream_row_encode(ngx_http_webtorch_stream_row_t *row,
     u_char *p);
 

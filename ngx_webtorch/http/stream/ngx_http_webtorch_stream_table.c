@@ -72,9 +72,9 @@ ngx_http_webtorch_stream_create(ngx_http_request_t *r,
     }
 
     if (handler->resume == 0) {
-        st->places[0] = ngx_http_webtorch_stream_take_row(streams->rows);
-        st->places[1] = ngx_http_webtorch_stream_take_row(streams->rows);
-        st->write = st->places[0];
+        st->state_rows[0] = ngx_http_webtorch_stream_take_row(streams->rows);
+        st->state_rows[1] = ngx_http_webtorch_stream_take_row(streams->rows);
+        st->write = st->state_rows[0];
     }
 
     st->request = r;
@@ -255,8 +255,8 @@ void
 ngx_http_webtorch_stream_opened(ngx_http_webtorch_stream_t *st)
 {
     st->opened = 1;
-    st->read = st->places[0];
-    st->write = st->places[1];
+    st->read = st->state_rows[0];
+    st->write = st->state_rows[1];
 
     if (st->claim.record) {
         ngx_webtorch_records_opened(&st->claim);
@@ -323,12 +323,10 @@ ngx_http_webtorch_stream_release(ngx_http_webtorch_stream_t *st)
         st->in_thread = NULL;
     }
 
-    ngx_http_webtorch_stream_free_large(&st->message);
-    ngx_webtorch_message_free(&st->message);
+    ngx_http_webtorch_stream_free_message(&st->message);
 
     for (i = 0; i < 2; i++) {
-        ngx_http_webtorch_stream_free_large(&st->answers[i].bytes);
-        ngx_webtorch_message_free(&st->answers[i].bytes);
+        ngx_http_webtorch_stream_free_message(&st->answers[i].bytes);
     }
 
     /*
@@ -487,9 +485,9 @@ ngx_http_webtorch_stream_close(ngx_http_webtorch_stream_t *st)
 
     request->size = sizeof(webtorch_request_t);
     request->closing = 1;
-    request->place = st->read;
-    request->other = (st->read == st->places[0]) ? st->places[1]
-                                                 : st->places[0];
+    request->state_row = st->read;
+    request->old_state_row = (st->read == st->state_rows[0])
+                             ? st->state_rows[1] : st->state_rows[0];
 
     if (st->claim.record) {
         request->states = (char *) ngx_webtorch_record_row(&st->claim);
@@ -554,8 +552,8 @@ ngx_http_webtorch_stream_free(ngx_http_webtorch_stream_t *st)
     rows = st->streams->rows;
 
     for (i = 0; i < 2; i++) {
-        if (st->places[i]) {
-            rows->free[rows->nfree++] = st->places[i];
+        if (st->state_rows[i]) {
+            rows->free[rows->nfree++] = st->state_rows[i];
         }
     }
 

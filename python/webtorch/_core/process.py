@@ -16,7 +16,7 @@ checks = False
 """Whether this process only checks a configuration; set before handlers are imported."""
 
 owns = True
-"""Whether functions that workers hand to one of them run in this process; set like the above."""
+"""Whether functions that workers offload to one of them run in this process; set like the above."""
 
 instance = os.urandom(8).hex()
 """Random, the same in all workers of a server: it is made by the process that they are forked
@@ -41,7 +41,7 @@ def is_check() -> bool:
 
 
 def is_owner() -> bool:
-    """Return whether this process runs the functions that workers hand to one of them.
+    """Return whether this process runs the functions that workers offload to one of them.
 
         if webtorch.is_owner() and not webtorch.is_check():
             net.to("cuda")

@@ -12,7 +12,7 @@ DEFAULT = "1"
 
 _VERSION = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
-selected: ContextVar[int] = ContextVar("webtorch_choice", default=0)
+selected: ContextVar[int] = ContextVar("webtorch_version_set", default=0)
 """The number in `table` of the versions that the current call uses; 0: those that the code has."""
 
 table: dict[int, Mapping[str, Any]] = {}

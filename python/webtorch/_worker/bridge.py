@@ -45,7 +45,7 @@ STDERR = 2
 SWITCH_INTERVAL = 0.001
 """Seconds that a thread of Python may keep the GIL when the event loop or a handler wants it."""
 
-_CHOICE = lib.WEBTORCH_CHOICE
+_VERSION_SET = lib.WEBTORCH_VERSION_SET
 _WATCH_MODELS = lib.WEBTORCH_WATCH_MODELS
 
 # `run` of each handler's runner, by the number of the handler
@@ -204,7 +204,7 @@ def ngx_webtorch_py_load(index: int, name: Any, schema: Any, error: Any, size: i
 @ffi.def_extern(error=-1, onerror=_on_error)
 def ngx_webtorch_py_run(handler: int, slot: int, generation: int, rows: int, batch: Any) -> int:
     # in most servers requests choose no versions
-    if model_versions.table and (number := batch.sizes[_CHOICE]):
+    if model_versions.table and (number := batch.sizes[_VERSION_SET]):
         model_versions.using(number, _run[handler], slot, generation, rows, batch)
     else:
         _run[handler](slot, generation, rows, batch)
@@ -215,7 +215,7 @@ def ngx_webtorch_py_run(handler: int, slot: int, generation: int, rows: int, bat
 def ngx_webtorch_py_run_watched(
     handler: int, slot: int, generation: int, rows: int, batch: Any
 ) -> int:
-    number = batch.sizes[_CHOICE]
+    number = batch.sizes[_VERSION_SET]
     model_versions.using(number, batch_logs.run, _run[handler], slot, generation, rows, batch)
     return 0
 

@@ -80,7 +80,7 @@ class Native:
         line = ffi.buffer(ffi.from_buffer(text), size)[:].decode(errors="replace")
         print(line, file=sys.stderr)
 
-    def ngx_webtorch_fail(self, job: Any, status: int, failure: Any) -> None:
+    def ngx_webtorch_job_fail(self, job: Any, status: int, failure: Any) -> None:
         """Let a job fail."""
         job.status = status
         answer = self._answer(job)
@@ -89,7 +89,7 @@ class Native:
             answer.failure = _text(failure.message), _text(failure.code), _bytes(failure.detail)
             answer.headers = _headers(failure)
 
-    def ngx_webtorch_reply(self, job: Any, reply: Any) -> int:
+    def ngx_webtorch_job_reply(self, job: Any, reply: Any) -> int:
         """Answer a job."""
         answer = self._answer(job)
         answer.status = reply.status
@@ -114,7 +114,7 @@ class Native:
             answer.body = _bytes(reply.body)
         return 0
 
-    def ngx_webtorch_reply_body(
+    def ngx_webtorch_job_reply_body(
         self, job: Any, status: int, kind: bytes, body: Any, size: int
     ) -> int:
         """Answer a job with bytes."""
@@ -124,7 +124,7 @@ class Native:
         answer.body = bytes(body)
         return 0
 
-    def ngx_webtorch_reply_item(self, job: Any, item: bytes, size: int) -> int:
+    def ngx_webtorch_job_reply_item(self, job: Any, item: bytes, size: int) -> int:
         """Answer a job with an item of a generator."""
         answer = self._answer(job)
         answer.status = 200
@@ -135,7 +135,7 @@ class Native:
     def ngx_webtorch_trim(self) -> None:
         """Do nothing: the process is short-lived."""
 
-    def ngx_webtorch_release(self, shared: Any) -> None:
+    def ngx_webtorch_shared_release(self, shared: Any) -> None:
         """Do nothing: no body is shared."""
 
     def ngx_webtorch_zone_exists(self) -> int:

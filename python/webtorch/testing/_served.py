@@ -182,7 +182,7 @@ class Served:
         """Return the head of a generator's answer with all of its items."""
         head: Answer | None = None
         items: list[bytes] = []
-        request.place = self._generation = self._generation + 1
+        request.state_row = self._generation = self._generation + 1
         while True:
             batch, job = _batch(1)
             job[0].request = request

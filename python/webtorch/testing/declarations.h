@@ -63,10 +63,10 @@
 
 #define WEBTORCH_ABSENT       8
 
-#define WEBTORCH_CHOICE       9
+#define WEBTORCH_VERSION_SET  9
 #define WEBTORCH_NSIZES       10
 
-#define WEBTORCH_CHOICE_LEN   256
+#define WEBTORCH_VERSION_SET_LEN  256
 
 #define WEBTORCH_DEVICE_LEN   16
 
@@ -117,7 +117,7 @@
 
 #define WEBTORCH_SAME_STEPS   0xffffffffffffffff
 
-#define WEBTORCH_HANDED       0xffffffffffffffff
+#define WEBTORCH_OFFLOADED    0xffffffffffffffff
 
 #define WEBTORCH_METRIC_COUNTER    0
 #define WEBTORCH_METRIC_HISTOGRAM  1
@@ -325,13 +325,13 @@ typedef struct {
     uint32_t         noptional;
     webtorch_gap_t   gaps[WEBTORCH_MAX_TENSORS];
 
-    char             model[WEBTORCH_CHOICE_LEN];
+    char             model[WEBTORCH_VERSION_SET_LEN];
 
     char             device[WEBTORCH_DEVICE_LEN];
 
     uint32_t         slow;
     int32_t          shadow;
-    int32_t          handed;
+    int32_t          offloaded;
     uint32_t         max_batch;
 } webtorch_schema_t;
 
@@ -358,8 +358,8 @@ typedef struct {
 
     uint32_t            next;
     uint32_t            closing;
-    uint32_t            place;
-    uint32_t            other;
+    uint32_t            state_row;
+    uint32_t            old_state_row;
     char               *states;
     uint64_t            states_size;
 } webtorch_request_t;
@@ -401,7 +401,7 @@ typedef struct {
     uint64_t   text_len;
 
     int64_t    sizes[WEBTORCH_MAX_AXES];
-    uint32_t   choice;
+    uint32_t   version_set;
 
     int32_t    status;
     char      *result;
@@ -531,13 +531,16 @@ typedef struct {
 
 void ngx_webtorch_log(int level, const char *text, size_t len);
 
-void ngx_webtorch_fail(webtorch_job_t *job, int status, const webtorch_failure_t *failure);
+void ngx_webtorch_job_fail(webtorch_job_t *job, int status,
+    const webtorch_failure_t *failure);
 
-int ngx_webtorch_reply(webtorch_job_t *job, const webtorch_reply_t *reply);
+int ngx_webtorch_job_reply(webtorch_job_t *job, const webtorch_reply_t *reply);
 
-int ngx_webtorch_reply_body(webtorch_job_t *job, int status, const char *type, const char *body, size_t len);
+int ngx_webtorch_job_reply_body(webtorch_job_t *job, int status,
+    const char *type, const char *body, size_t len);
 
-int ngx_webtorch_reply_item(webtorch_job_t *job, const char *item, size_t len);
+int ngx_webtorch_job_reply_item(webtorch_job_t *job, const char *item,
+    size_t len);
 
 int ngx_webtorch_async_begin(void);
 uint32_t ngx_webtorch_async_take(webtorch_batch_t **batches, uint32_t n);
@@ -548,7 +551,8 @@ void ngx_webtorch_async_flush(void);
 uint32_t ngx_webtorch_async_beat(void);
 
 int ngx_webtorch_rows_direct(void);
-int ngx_webtorch_rows_make(uint32_t number, const char *name, const webtorch_schema_t *schema);
+int ngx_webtorch_rows_make(uint32_t number, const char *name,
+    const webtorch_schema_t *schema);
 webtorch_rows_t *ngx_webtorch_rows_post(const webtorch_rows_t *rows);
 void ngx_webtorch_rows_post_gathered(void);
 void ngx_webtorch_rows_wait(webtorch_rows_t *rows);
@@ -556,38 +560,48 @@ void ngx_webtorch_rows_cancel(webtorch_rows_t *rows);
 uint32_t ngx_webtorch_rows_finished(webtorch_rows_t **rows, uint32_t n);
 void ngx_webtorch_rows_free(webtorch_rows_t *rows);
 
-int ngx_webtorch_choice_set(const char *name, uint32_t number);
+int ngx_webtorch_version_set_update(const char *name, uint32_t number);
 
 uint32_t ngx_webtorch_spans_take(webtorch_trace_span_t *spans, uint32_t n);
 void ngx_webtorch_spans_stop(void);
 
 void ngx_webtorch_buffer_free(void *p);
 
-void ngx_webtorch_release(void *shared);
+void ngx_webtorch_shared_release(void *shared);
 
-uint32_t ngx_webtorch_balancer_samples(uint32_t balancer, uint64_t *next, webtorch_sample_t *samples, uint32_t n);
+uint32_t ngx_webtorch_balancer_samples(uint32_t balancer, uint64_t *next,
+    webtorch_sample_t *samples, uint32_t n);
 
-uint32_t ngx_webtorch_balancer_servers(uint32_t balancer, webtorch_server_t *servers, uint32_t n);
+uint32_t ngx_webtorch_balancer_servers(uint32_t balancer,
+    webtorch_server_t *servers, uint32_t n);
 
-int ngx_webtorch_balancer_publish(uint32_t balancer, const webtorch_params_t *params);
+int ngx_webtorch_balancer_publish(uint32_t balancer,
+    const webtorch_params_t *params);
 
-int ngx_webtorch_balancer_scale(uint32_t balancer, const float *scales, uint32_t n);
+int ngx_webtorch_balancer_scale(uint32_t balancer, const float *scales,
+    uint32_t n);
 
 uint32_t ngx_webtorch_balancer_names(webtorch_str_t *names, uint32_t n);
-uint32_t ngx_webtorch_balancer_peers(uint32_t balancer, webtorch_peer_t *peers, uint32_t n);
-int ngx_webtorch_balancer_order(uint32_t balancer, const char *address, size_t len, int out);
+uint32_t ngx_webtorch_balancer_peers(uint32_t balancer, webtorch_peer_t *peers,
+    uint32_t n);
+int ngx_webtorch_balancer_order(uint32_t balancer, const char *address,
+    size_t len, int out);
 
-int ngx_webtorch_form_open(webtorch_form_t *form, const char *content_type, size_t content_type_len, const char *body, size_t len);
+int ngx_webtorch_form_open(webtorch_form_t *form, const char *content_type,
+    size_t content_type_len, const char *body, size_t len);
 
-int ngx_webtorch_form_read(webtorch_form_t *form, webtorch_part_t *parts, uint32_t n);
+int ngx_webtorch_form_read(webtorch_form_t *form, webtorch_part_t *parts,
+    uint32_t n);
 
-size_t ngx_webtorch_form_decode(const webtorch_form_t *form, const webtorch_span_t *span, char *text);
+size_t ngx_webtorch_form_decode(const webtorch_form_t *form,
+    const webtorch_span_t *span, char *text);
 
 void ngx_webtorch_trim(void);
 
 int ngx_webtorch_zone_exists(void);
 
-int ngx_webtorch_block_attach(const webtorch_wanted_t *wanted, int how, webtorch_block_t *block);
+int ngx_webtorch_block_attach(const webtorch_wanted_t *wanted, int how,
+    webtorch_block_t *block);
 void ngx_webtorch_block_ready(uint32_t id);
 
 void ngx_webtorch_block_discard(uint32_t id);
@@ -629,12 +643,17 @@ int ngx_webtorch_drain_get(void);
 
 int ngx_webtorch_exiting(void);
 
-uint64_t *ngx_webtorch_metrics_open(int type, const char *name, const char *labels, const char *help, const double *bounds, uint32_t nbounds);
+uint64_t *ngx_webtorch_metrics_open(int type, const char *name,
+    const char *labels, const char *help, const double *bounds,
+    uint32_t nbounds);
 
-void ngx_webtorch_metrics_sum_answers(const char *name, uint64_t *answers, uint64_t *errors);
-void ngx_webtorch_metrics_sum_losses(const char *name, uint64_t *steps, double *losses);
+void ngx_webtorch_metrics_sum_answers(const char *name, uint64_t *answers,
+    uint64_t *errors);
+void ngx_webtorch_metrics_sum_losses(const char *name, uint64_t *steps,
+    double *losses);
 
-int ngx_webtorch_split_reward(const char *name, size_t name_len, const char *choice, size_t choice_len, double value);
+int ngx_webtorch_split_reward(const char *name, size_t name_len,
+    const char *choice, size_t choice_len, double value);
 
 typedef struct ngx_webtorch_exchange_s  ngx_webtorch_exchange_t;
 

@@ -100,7 +100,7 @@ fuzz_tokens(const ngx_webtorch_text_features_t *text)
     segments = malloc(FUZZ_TOKENS * sizeof(int64_t));
     parameters = malloc(sizeof(tokens.parameters));
 
-    ngx_webtorch_cut(&tokens, text);
+    ngx_webtorch_tokens_cut(&tokens, text);
     ngx_webtorch_features_tokens(row, FUZZ_TOKENS, &tokens);
     ngx_webtorch_features_segments(segments, FUZZ_TOKENS, &tokens);
     ngx_webtorch_features_parameters(parameters, &tokens);

@@ -14,7 +14,7 @@ from webtorch._worker.exchange import hints
 from webtorch._worker.exchange.replies import point, set_headers
 from webtorch._worker.telemetry.log import log_error, log_exception
 
-_HANDED = lib.WEBTORCH_HANDED
+_OFFLOADED = lib.WEBTORCH_OFFLOADED
 
 raised: dict[int, list[BaseException]] = {}
 """For each caller that waits for rows, by its number in C's jobs: what the call has raised."""
@@ -48,10 +48,10 @@ class Failures:
 
         Callers in this process get the exception itself, unless they wait no more.
         """
-        if job.caller and job.caller != _HANDED:
+        if job.caller and job.caller != _OFFLOADED:
             if (found := raised.get(job.caller)) is not None:
                 found.append(error)
-            lib.ngx_webtorch_fail(job, 500, ffi.NULL)
+            lib.ngx_webtorch_job_fail(job, 500, ffi.NULL)
             return
         if isinstance(error, HTTPError):
             try:
@@ -62,7 +62,7 @@ class Failures:
             else:
                 return
         self.log(error)
-        lib.ngx_webtorch_fail(job, 500, ffi.NULL)
+        lib.ngx_webtorch_job_fail(job, 500, ffi.NULL)
 
     def log(self, error: BaseException) -> None:
         """Log an exception, unless several of its kind were logged in this interval.
@@ -112,7 +112,7 @@ def _send(job: Any, error: HTTPError) -> None:
     if not isinstance(error.detail, str):
         point(failure.detail, json_encoding.encode(error.detail), keep)
     set_headers(failure, check_headers(error.headers)[0], keep)
-    lib.ngx_webtorch_fail(job, error.status, failure)
+    lib.ngx_webtorch_job_fail(job, error.status, failure)
 
 
 def _kind(error: BaseException) -> tuple[type[BaseException], object, int]:

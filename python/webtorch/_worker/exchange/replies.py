@@ -21,7 +21,7 @@ _JSON = JSON.encode()
 _TEXT = TEXT.encode()
 _BINARY = BINARY.encode()
 
-_reply_body = lib.ngx_webtorch_reply_body
+_reply_body = lib.ngx_webtorch_job_reply_body
 
 _Encoder = tuple[Callable[[Any], bytes] | None, bytes]
 
@@ -97,7 +97,7 @@ def send_response(job: Any, response: Response) -> None:
     if not headers and not isinstance(body, Tensor | Path):
         text, default = response.encoded()
         kind = encode(content_type or default)
-        if lib.ngx_webtorch_reply_body(job, response.status, kind, text, len(text)) != 0:
+        if lib.ngx_webtorch_job_reply_body(job, response.status, kind, text, len(text)) != 0:
             raise MemoryError
         return
 
@@ -125,7 +125,7 @@ def send_response(job: Any, response: Response) -> None:
 
 
 def _send(job: Any, reply: Any) -> None:
-    if lib.ngx_webtorch_reply(job, reply) != 0:
+    if lib.ngx_webtorch_job_reply(job, reply) != 0:
         raise MemoryError
 
 

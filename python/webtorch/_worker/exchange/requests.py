@@ -75,7 +75,7 @@ def _take_body(source: Any) -> memoryview:
     """Return a view of memory shared with nginx, which is released with the last view."""
     shared = source.shared
     source.shared = ffi.NULL
-    data = ffi.gc(source.data, lambda _: lib.ngx_webtorch_release(shared))
+    data = ffi.gc(source.data, lambda _: lib.ngx_webtorch_shared_release(shared))
     return memoryview(ffi.buffer(data, source.body)).toreadonly()
 
 

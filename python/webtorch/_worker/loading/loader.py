@@ -69,11 +69,11 @@ def load_handler(name: str, schema: Any) -> Runner:
     """
     default = ffi.string(schema.device).decode()
     max_batch = schema.max_batch
-    handed = bool(schema.handed)
+    offloaded = bool(schema.offloaded)
     # what describes the handler is compared with what the check found
     schema.device = b""
     schema.max_batch = 0
-    schema.handed = 0
+    schema.offloaded = 0
     if name.endswith(LIFE):
         return _load_life(name, schema)
     if name.endswith(OPEN):
@@ -91,7 +91,7 @@ def load_handler(name: str, schema: Any) -> Runner:
         write_schema(schema, handler, device)
         runner: Runner
         if isinstance(handler, TensorFunction):
-            runner = tensor_runner(name, handler, device, handed=handed)
+            runner = tensor_runner(name, handler, device, offloaded=offloaded)
             runner.max_batch = max_batch
         else:
             kind = GeneratorRunner if handler.is_generator else RequestRunner

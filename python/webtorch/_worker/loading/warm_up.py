@@ -37,7 +37,7 @@ def warm_up(runners: Sequence[Any]) -> None:
         for runner in runners:
             if (
                 isinstance(runner, TensorRunner)
-                and not runner.is_handed
+                and not runner.is_offloaded
                 and runner.handler.kind == HandlerKind.INFER
                 and compiled & models_of(runner.handler)
             ):

@@ -169,13 +169,13 @@ class Versions:
                 number = self._numbers.get(spec) or next(self._next)
                 model_versions.table[number] = chosen
                 if spec not in self._numbers:
-                    if lib.ngx_webtorch_choice_set(spec.encode(), number) != 0:
+                    if lib.ngx_webtorch_version_set_update(spec.encode(), number) != 0:
                         del model_versions.table[number]
                         log.error("too many versions of models: %s cannot be chosen", spec[1:])
                         continue
                     self._numbers[spec] = number
             for spec in self._numbers.keys() - wanted.keys():
-                lib.ngx_webtorch_choice_set(spec.encode(), 0)
+                lib.ngx_webtorch_version_set_update(spec.encode(), 0)
                 self._dropped.append((time.monotonic() + GRACE, self._numbers.pop(spec)))
             self.forget()
 

@@ -158,7 +158,7 @@ class Loop(threading.Thread):
         self._beat()
 
     def _begin(self, batch: Any) -> None:
-        if model_versions.table and (number := batch.sizes[lib.WEBTORCH_CHOICE]):
+        if model_versions.table and (number := batch.sizes[lib.WEBTORCH_VERSION_SET]):
             # the task copies the context
             model_versions.using(number, self._begin_call, batch)
         else:

@@ -235,7 +235,7 @@ def _address(memory: Any) -> int:
 
 
 def tensor_runner(
-    name: str, handler: TensorFunction, device: str, *, handed: bool = False
+    name: str, handler: TensorFunction, device: str, *, offloaded: bool = False
 ) -> TensorRunner:
     """Return the runner of a function of tensors.
 
@@ -243,15 +243,15 @@ def tensor_runner(
         name: Name of the handler, `module:function`.
         handler: The handler.
         device: The device that it runs on, `cuda:1`; empty: the CPU.
-        handed: Whether another worker runs its batches, and this one uses no device for it.
+        offloaded: Whether another worker runs its batches, and this one uses no device for it.
 
     Raises:
         RuntimeError: The device cannot be used.
 
     """
-    if handed or not device:
+    if offloaded or not device:
         runner = TensorRunner(name, handler)
-        runner.is_handed = handed
+        runner.is_offloaded = offloaded
         return runner
     opened = DeviceRunner(name, handler, device)
     if not process.is_check():

@@ -17,5 +17,5 @@ class OpenRunner(TensorRunner):
         super().run(number, generation, rows, batch)
         for index in range(batch.njobs):
             job = batch.jobs + index
-            if job.status == 0 and lib.ngx_webtorch_reply_body(job, 200, b"", b"", 0) != 0:
+            if job.status == 0 and lib.ngx_webtorch_job_reply_body(job, 200, b"", b"", 0) != 0:
                 raise MemoryError

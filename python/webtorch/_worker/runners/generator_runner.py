@@ -44,7 +44,7 @@ class GeneratorRunner(RequestRunner):
         """Run the jobs of a batch, a webtorch_batch_t, one after the other."""
         for index in range(batch.njobs):
             job = batch.jobs + index
-            place = job.request.place
+            place = job.request.state_row
             try:
                 if job.request.closing:
                     self._close(place)
@@ -120,7 +120,7 @@ class GeneratorRunner(RequestRunner):
 
         """
         job = batch.jobs
-        place = job.request.place
+        place = job.request.state_row
         if job.request.closing or job.request.next:
             feed = self._feeds.get(place)
             if feed is None:
@@ -241,7 +241,7 @@ def send_item(job: Any, item: Any, writer: ItemWriter) -> None:
     if isinstance(item, Response):
         raise TypeError("a webtorch.Response is the first item of a generator or none")
     data = writer.write(item)
-    if lib.ngx_webtorch_reply_item(job, data, len(data)) != 0:
+    if lib.ngx_webtorch_job_reply_item(job, data, len(data)) != 0:
         raise MemoryError
 
 
@@ -264,5 +264,5 @@ def _send_head(job: Any, response: Response, writer: ItemWriter, items: list[Any
     point(reply.body, b"".join(map(writer.write, items or ())), keep)
     point(reply.content_type, encode(kind), keep)
     set_headers(reply, headers, keep)
-    if lib.ngx_webtorch_reply(job, reply) != 0:
+    if lib.ngx_webtorch_job_reply(job, reply) != 0:
         raise MemoryError

@@ -112,7 +112,7 @@ class PostTarget:
         if self._schema.axes:
             for index, size in enumerate(self._schema.sizes_of(inputs).values()):
                 target.sizes[index] = size
-        target.choice = model_versions.selected.get()
+        target.version_set = model_versions.selected.get()
         caller = target.caller = next(_callers)
         raised[caller] = []
         posted = lib.ngx_webtorch_rows_post(target)

@@ -83,7 +83,7 @@ class RequestRunner:
     def answer_error(self, job: Any, error: BaseException, is_cancelled: bool) -> None:
         """Answer a job whose coroutine has raised; no request waits for one that was cancelled."""
         if is_cancelled and isinstance(error, asyncio.CancelledError):
-            lib.ngx_webtorch_fail(job, 500, ffi.NULL)
+            lib.ngx_webtorch_job_fail(job, 500, ffi.NULL)
         else:
             self._failures.answer(job, error)
 

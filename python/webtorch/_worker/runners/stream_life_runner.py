@@ -53,7 +53,7 @@ class LifeRunner(Replaceable):
             place = _place(job.request)
             context = contextvars.copy_context()
             if job.request.closing:
-                context.run(self._end, job, place, job.request.other)
+                context.run(self._end, job, place, job.request.old_state_row)
             else:
                 context.run(self._begin, job, place)
 
@@ -76,7 +76,7 @@ class LifeRunner(Replaceable):
 def _place(request: Any) -> Any:
     """Return the number of a stream's row, or its states in C's memory, uint8 `[bytes]`."""
     if request.states == ffi.NULL:
-        return request.place
+        return request.state_row
     if not request.states_size:
         return torch.empty(0, dtype=torch.uint8)
     memory = ffi.buffer(request.states, request.states_size)

@@ -45,7 +45,7 @@ class TensorRunner(Replaceable):
     max_batch = 1
     """Rows of a batch."""
 
-    is_handed = False
+    is_offloaded = False
     """Whether another worker runs its batches."""
 
     def __init__(self, name: str, handler: TensorFunction) -> None:

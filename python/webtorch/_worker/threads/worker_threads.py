@@ -71,7 +71,7 @@ class WorkerSettings:
     threads: int
     """Threads of an operator of PyTorch."""
     owner: bool
-    """Whether the functions that workers hand to one of them run here."""
+    """Whether the functions that workers offload to one of them run here."""
 
 
 class WorkerThreads:

@@ -1,35 +1,35 @@
 
-#include "ngx_http_webtorch_handshake.h"
+#include "ngx_http_webtorch_stream_handshake.h"
 #include "ngx_http_webtorch_header.h"
 #include "ngx_webtorch_deflate.h"
 
 #include <ngx_sha1.h>
 
 
-#define NGX_HTTP_WEBTORCH_HANDSHAKE_GUID                                      \
+#define NGX_HTTP_WEBTORCH_STREAM_HANDSHAKE_GUID                               \
     "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 /* bytes of a key, and as base64 */
-#define NGX_HTTP_WEBTORCH_HANDSHAKE_KEY     16
-#define NGX_HTTP_WEBTORCH_HANDSHAKE_CODED   24
+#define NGX_HTTP_WEBTORCH_STREAM_HANDSHAKE_KEY    16
+#define NGX_HTTP_WEBTORCH_STREAM_HANDSHAKE_CODED  24
 
 
-static ngx_uint_t ngx_http_webtorch_handshake_has_token(ngx_str_t *value,
+static ngx_uint_t ngx_http_webtorch_stream_handshake_has_token(ngx_str_t *value,
     const char *token);
-static ngx_uint_t ngx_http_webtorch_handshake_next(ngx_str_t *list,
+static ngx_uint_t ngx_http_webtorch_stream_handshake_next(ngx_str_t *list,
     u_char separator, ngx_str_t *item);
-static ngx_uint_t ngx_http_webtorch_handshake_offer(ngx_str_t *offer,
+static ngx_uint_t ngx_http_webtorch_stream_handshake_offer(ngx_str_t *offer,
     ngx_uint_t *named);
-static ngx_uint_t ngx_http_webtorch_handshake_bits(ngx_str_t *value);
-static ngx_int_t ngx_http_webtorch_handshake_add_extension(
-    ngx_http_request_t *r, ngx_http_webtorch_handshake_t *handshake);
+static ngx_uint_t ngx_http_webtorch_stream_handshake_bits(ngx_str_t *value);
+static ngx_int_t ngx_http_webtorch_stream_handshake_add_extension(
+    ngx_http_request_t *r, ngx_http_webtorch_stream_handshake_t *handshake);
 
 
 const char *
-ngx_http_webtorch_handshake_check(ngx_http_request_t *r,
-    ngx_http_webtorch_handshake_t *handshake)
+ngx_http_webtorch_stream_handshake_check(ngx_http_request_t *r,
+    ngx_http_webtorch_stream_handshake_t *handshake)
 {
-    u_char      buf[NGX_HTTP_WEBTORCH_HANDSHAKE_CODED];
+    u_char      buf[NGX_HTTP_WEBTORCH_STREAM_HANDSHAKE_CODED];
     ngx_int_t   rc;
     ngx_str_t  *upgrade, *version, *key, connection, decoded;
 
@@ -40,9 +40,10 @@ ngx_http_webtorch_handshake_check(ngx_http_request_t *r,
 
     if (r->http_version != NGX_HTTP_VERSION_11
         || upgrade == NULL
-        || !ngx_http_webtorch_handshake_has_token(upgrade, "websocket")
+        || !ngx_http_webtorch_stream_handshake_has_token(upgrade, "websocket")
         || rc != NGX_OK
-        || !ngx_http_webtorch_handshake_has_token(&connection, "upgrade"))
+        || !ngx_http_webtorch_stream_handshake_has_token(&connection,
+                                                         "upgrade"))
     {
         return "a stream is a POST, or a WebSocket over HTTP/1.1";
     }
@@ -59,9 +60,9 @@ ngx_http_webtorch_handshake_check(ngx_http_request_t *r,
 
     decoded.data = buf;
 
-    if (key == NULL || key->len != NGX_HTTP_WEBTORCH_HANDSHAKE_CODED
+    if (key == NULL || key->len != NGX_HTTP_WEBTORCH_STREAM_HANDSHAKE_CODED
         || ngx_decode_base64(&decoded, key) != NGX_OK
-        || decoded.len != NGX_HTTP_WEBTORCH_HANDSHAKE_KEY)
+        || decoded.len != NGX_HTTP_WEBTORCH_STREAM_HANDSHAKE_KEY)
     {
         return "the header \"Sec-WebSocket-Key\" is not one of 16 bytes";
     }
@@ -73,13 +74,14 @@ ngx_http_webtorch_handshake_check(ngx_http_request_t *r,
 
 
 static ngx_uint_t
-ngx_http_webtorch_handshake_has_token(ngx_str_t *value, const char *token)
+ngx_http_webtorch_stream_handshake_has_token(ngx_str_t *value,
+    const char *token)
 {
     ngx_str_t  list, item;
 
     list = *value;
 
-    while (ngx_http_webtorch_handshake_next(&list, ',', &item)) {
+    while (ngx_http_webtorch_stream_handshake_next(&list, ',', &item)) {
         if (item.len == ngx_strlen(token)
             && ngx_strncasecmp(item.data, (u_char *) token, item.len) == 0)
         {
@@ -94,7 +96,7 @@ ngx_http_webtorch_handshake_has_token(ngx_str_t *value, const char *token)
 /* the next item of a list, without the spaces around it */
 
 static ngx_uint_t
-ngx_http_webtorch_handshake_next(ngx_str_t *list, u_char separator,
+ngx_http_webtorch_stream_handshake_next(ngx_str_t *list, u_char separator,
     ngx_str_t *item)
 {
     u_char  *p, *last;
@@ -128,7 +130,8 @@ ngx_http_webtorch_handshake_next(ngx_str_t *list, u_char separator,
 
 
 ngx_uint_t
-ngx_http_webtorch_handshake_allowed(ngx_http_request_t *r, ngx_str_t *origins)
+ngx_http_webtorch_stream_handshake_allowed(ngx_http_request_t *r,
+    ngx_str_t *origins)
 {
     u_char     *p;
     ngx_str_t   list, item, host, *origin;
@@ -141,7 +144,7 @@ ngx_http_webtorch_handshake_allowed(ngx_http_request_t *r, ngx_str_t *origins)
 
     list = *origins;
 
-    while (ngx_http_webtorch_handshake_next(&list, ',', &item)) {
+    while (ngx_http_webtorch_stream_handshake_next(&list, ',', &item)) {
         if ((item.len == 1 && *item.data == '*')
             || (item.len == origin->len
                 && ngx_strncasecmp(item.data, origin->data, item.len) == 0))
@@ -171,8 +174,8 @@ ngx_http_webtorch_handshake_allowed(ngx_http_request_t *r, ngx_str_t *origins)
 
 
 void
-ngx_http_webtorch_handshake_choose(ngx_http_request_t *r, ngx_str_t *protocols,
-    ngx_str_t *chosen)
+ngx_http_webtorch_stream_handshake_choose(ngx_http_request_t *r,
+    ngx_str_t *protocols, ngx_str_t *chosen)
 {
     ngx_str_t  wanted, item, list, known;
 
@@ -182,10 +185,10 @@ ngx_http_webtorch_handshake_choose(ngx_http_request_t *r, ngx_str_t *protocols,
         return;
     }
 
-    while (ngx_http_webtorch_handshake_next(&wanted, ',', &item)) {
+    while (ngx_http_webtorch_stream_handshake_next(&wanted, ',', &item)) {
         list = *protocols;
 
-        while (ngx_http_webtorch_handshake_next(&list, ',', &known)) {
+        while (ngx_http_webtorch_stream_handshake_next(&list, ',', &known)) {
             if (item.len && item.len == known.len
                 && ngx_strncmp(item.data, known.data, item.len) == 0)
             {
@@ -198,8 +201,8 @@ ngx_http_webtorch_handshake_choose(ngx_http_request_t *r, ngx_str_t *protocols,
 
 
 ngx_int_t
-ngx_http_webtorch_handshake_extend(ngx_http_request_t *r,
-    ngx_http_webtorch_handshake_t *handshake)
+ngx_http_webtorch_stream_handshake_extend(ngx_http_request_t *r,
+    ngx_http_webtorch_stream_handshake_t *handshake)
 {
     ngx_int_t  rc;
     ngx_str_t  offers, offer;
@@ -211,9 +214,9 @@ ngx_http_webtorch_handshake_extend(ngx_http_request_t *r,
     }
 
     while (handshake->window == 0
-           && ngx_http_webtorch_handshake_next(&offers, ',', &offer))
+           && ngx_http_webtorch_stream_handshake_next(&offers, ',', &offer))
     {
-        handshake->window = ngx_http_webtorch_handshake_offer(&offer,
+        handshake->window = ngx_http_webtorch_stream_handshake_offer(&offer,
                                                         &handshake->named);
     }
 
@@ -228,7 +231,7 @@ ngx_http_webtorch_handshake_extend(ngx_http_request_t *r,
  */
 
 static ngx_uint_t
-ngx_http_webtorch_handshake_offer(ngx_str_t *offer, ngx_uint_t *named)
+ngx_http_webtorch_stream_handshake_offer(ngx_str_t *offer, ngx_uint_t *named)
 {
     u_char      *p;
     ngx_str_t    item, value;
@@ -241,7 +244,7 @@ ngx_http_webtorch_handshake_offer(ngx_str_t *offer, ngx_uint_t *named)
         ngx_string("server_max_window_bits")
     };
 
-    if (!ngx_http_webtorch_handshake_next(offer, ';', &item)
+    if (!ngx_http_webtorch_stream_handshake_next(offer, ';', &item)
         || item.len != sizeof("permessage-deflate") - 1
         || ngx_strncasecmp(item.data, (u_char *) "permessage-deflate", item.len)
            != 0)
@@ -252,7 +255,7 @@ ngx_http_webtorch_handshake_offer(ngx_str_t *offer, ngx_uint_t *named)
     window = NGX_WEBTORCH_DEFLATE_MAX_BITS;
     seen = 0;
 
-    while (ngx_http_webtorch_handshake_next(offer, ';', &item)) {
+    while (ngx_http_webtorch_stream_handshake_next(offer, ';', &item)) {
 
         p = ngx_strlchr(item.data, item.data + item.len, '=');
         ngx_str_null(&value);
@@ -276,7 +279,7 @@ ngx_http_webtorch_handshake_offer(ngx_str_t *offer, ngx_uint_t *named)
         }
 
         seen |= 1u << i;
-        bits = ngx_http_webtorch_handshake_bits(&value);
+        bits = ngx_http_webtorch_stream_handshake_bits(&value);
 
         /* the client's window may have no number, and is of any size here */
 
@@ -298,7 +301,7 @@ ngx_http_webtorch_handshake_offer(ngx_str_t *offer, ngx_uint_t *named)
 /* "8" to "15", perhaps in quotes; 0: it is malformed */
 
 static ngx_uint_t
-ngx_http_webtorch_handshake_bits(ngx_str_t *value)
+ngx_http_webtorch_stream_handshake_bits(ngx_str_t *value)
 {
     ngx_int_t  n;
     ngx_str_t  s;
@@ -321,8 +324,8 @@ ngx_http_webtorch_handshake_bits(ngx_str_t *value)
 
 
 ngx_int_t
-ngx_http_webtorch_handshake_accept(ngx_http_request_t *r,
-    ngx_http_webtorch_handshake_t *handshake)
+ngx_http_webtorch_stream_handshake_accept(ngx_http_request_t *r,
+    ngx_http_webtorch_stream_handshake_t *handshake)
 {
     u_char      digest[20];
     ngx_str_t   bytes, value;
@@ -335,8 +338,8 @@ ngx_http_webtorch_handshake_accept(ngx_http_request_t *r,
 
     ngx_sha1_init(&sha1);
     ngx_sha1_update(&sha1, handshake->key.data, handshake->key.len);
-    ngx_sha1_update(&sha1, NGX_HTTP_WEBTORCH_HANDSHAKE_GUID,
-                    sizeof(NGX_HTTP_WEBTORCH_HANDSHAKE_GUID) - 1);
+    ngx_sha1_update(&sha1, NGX_HTTP_WEBTORCH_STREAM_HANDSHAKE_GUID,
+                    sizeof(NGX_HTTP_WEBTORCH_STREAM_HANDSHAKE_GUID) - 1);
     ngx_sha1_final(digest, &sha1);
 
     bytes.data = digest;
@@ -363,7 +366,8 @@ ngx_http_webtorch_handshake_accept(ngx_http_request_t *r,
     }
 
     if (handshake->window
-        && ngx_http_webtorch_handshake_add_extension(r, handshake) != NGX_OK)
+        && ngx_http_webtorch_stream_handshake_add_extension(r, handshake)
+           != NGX_OK)
     {
         return NGX_ERROR;
     }
@@ -378,8 +382,8 @@ ngx_http_webtorch_handshake_accept(ngx_http_request_t *r,
 /* neither side keeps memory from one message to the next one */
 
 static ngx_int_t
-ngx_http_webtorch_handshake_add_extension(ngx_http_request_t *r,
-    ngx_http_webtorch_handshake_t *handshake)
+ngx_http_webtorch_stream_handshake_add_extension(ngx_http_request_t *r,
+    ngx_http_webtorch_stream_handshake_t *handshake)
 {
     u_char     *p;
     ngx_str_t   value;

@@ -6,7 +6,7 @@
  * call.
  */
 
-#include "ngx_http_webtorch_generate.h"
+#include "ngx_http_webtorch_stream_generate.h"
 #include "ngx_http_webtorch_content.h"
 #include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_failure.h"
@@ -26,38 +26,42 @@
 #include "ngx_http_webtorch_stream_pump.h"
 #include "ngx_http_webtorch_stream_table.h"
 #include "ngx_http_webtorch_stream_turn.h"
-#include "ngx_http_webtorch_whole.h"
+#include "ngx_http_webtorch_stream_document.h"
 #include "ngx_webtorch_runner.h"
 
 
-static ngx_int_t ngx_http_webtorch_generate_new(ngx_http_request_t *r,
+static ngx_int_t ngx_http_webtorch_stream_generate_new(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, ngx_webtorch_handler_t *handler);
-static ngx_int_t ngx_http_webtorch_generate_negotiate(ngx_http_request_t *r,
-    ngx_http_webtorch_ctx_t *ctx);
-static webtorch_schema_t *ngx_http_webtorch_generate_tensors(
+static ngx_int_t ngx_http_webtorch_stream_generate_negotiate(
+    ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx);
+static webtorch_schema_t *ngx_http_webtorch_stream_generate_tensors(
     ngx_webtorch_handler_t *handler);
-static int ngx_http_webtorch_generate_decode(ngx_http_webtorch_ctx_t *ctx,
-    ngx_str_t *body, ngx_webtorch_sink_t *sink, ngx_webtorch_error_t *err);
-static ngx_int_t ngx_http_webtorch_generate_begun(ngx_http_request_t *r,
+static int ngx_http_webtorch_stream_generate_decode(
+    ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body, ngx_webtorch_sink_t *sink,
+    ngx_webtorch_error_t *err);
+static ngx_int_t ngx_http_webtorch_stream_generate_begun(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, webtorch_job_t *job);
-static ngx_int_t ngx_http_webtorch_generate_set_prefix(ngx_http_request_t *r,
-    ngx_http_webtorch_ctx_t *ctx, ngx_http_webtorch_stream_t *st);
-static ngx_int_t ngx_http_webtorch_generate_produce(
+static ngx_int_t ngx_http_webtorch_stream_generate_set_prefix(
+    ngx_http_request_t *r, ngx_http_webtorch_ctx_t *ctx,
     ngx_http_webtorch_stream_t *st);
-static void ngx_http_webtorch_generate_stepped(ngx_webtorch_waiter_t *waiter,
-    webtorch_job_t *job);
-static ngx_int_t ngx_http_webtorch_generate_answer(
+static ngx_int_t ngx_http_webtorch_stream_generate_produce(
+    ngx_http_webtorch_stream_t *st);
+static void ngx_http_webtorch_stream_generate_stepped(
+    ngx_webtorch_waiter_t *waiter, webtorch_job_t *job);
+static ngx_int_t ngx_http_webtorch_stream_generate_answer(
     ngx_http_webtorch_stream_t *st, webtorch_job_t *job);
 
 
-static const ngx_http_webtorch_wire_t  ngx_http_webtorch_generate_wire = {
-    ngx_http_webtorch_generate_decode,
+static const ngx_http_webtorch_wire_t
+    ngx_http_webtorch_stream_generate_wire =
+{
+    ngx_http_webtorch_stream_generate_decode,
     NULL
 };
 
 
 ngx_int_t
-ngx_http_webtorch_generate_handler(ngx_http_request_t *r)
+ngx_http_webtorch_stream_generate_handler(ngx_http_request_t *r)
 {
     ngx_int_t                      rc;
     ngx_webtorch_handler_t        *handler;
@@ -90,18 +94,18 @@ ngx_http_webtorch_generate_handler(ngx_http_request_t *r)
         return NGX_HTTP_NO_CONTENT;
     }
 
-    rc = ngx_http_webtorch_generate_create(r, ctx, handler);
+    rc = ngx_http_webtorch_stream_generate_create(r, ctx, handler);
 
     if (rc == NGX_DECLINED) {
-        rc = ngx_http_webtorch_generate_negotiate(r, ctx);
+        rc = ngx_http_webtorch_stream_generate_negotiate(r, ctx);
     }
 
-    return (rc == NGX_DECLINED) ? ngx_http_webtorch_serve(r) : rc;
+    return (rc == NGX_DECLINED) ? ngx_http_webtorch_content_serve(r) : rc;
 }
 
 
 ngx_int_t
-ngx_http_webtorch_generate_create(ngx_http_request_t *r,
+ngx_http_webtorch_stream_generate_create(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, ngx_webtorch_handler_t *handler)
 {
     ngx_int_t  rc;
@@ -116,12 +120,12 @@ ngx_http_webtorch_generate_create(ngx_http_request_t *r,
     rc = ngx_http_webtorch_job_available(r, handler);
 
     return (rc == NGX_DECLINED)
-               ? ngx_http_webtorch_generate_new(r, ctx, handler) : rc;
+               ? ngx_http_webtorch_stream_generate_new(r, ctx, handler) : rc;
 }
 
 
 static ngx_int_t
-ngx_http_webtorch_generate_new(ngx_http_request_t *r,
+ngx_http_webtorch_stream_generate_new(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, ngx_webtorch_handler_t *handler)
 {
     ngx_int_t                    rc;
@@ -133,25 +137,25 @@ ngx_http_webtorch_generate_new(ngx_http_request_t *r,
         return rc;
     }
 
-    (void) ngx_http_webtorch_generate_tensors(handler);
+    (void) ngx_http_webtorch_stream_generate_tensors(handler);
 
     st = ctx->stream;
-    st->produce = ngx_http_webtorch_generate_produce;
+    st->produce = ngx_http_webtorch_stream_generate_produce;
     st->fail = ngx_http_webtorch_stream_fail;
 
     ctx->handler = handler->opener;
-    ctx->answer = ngx_http_webtorch_generate_begun;
+    ctx->answer = ngx_http_webtorch_stream_generate_begun;
     ctx->owner = &st->owner;
-    ctx->place = st->places[0];
+    ctx->state_row = st->state_rows[0];
 
-    return ngx_http_webtorch_admit(r, ctx);
+    return ngx_http_webtorch_content_admit(r, ctx);
 }
 
 
 /* the tensors of open, whose schema is known in a worker; NULL: not loaded */
 
 static webtorch_schema_t *
-ngx_http_webtorch_generate_tensors(ngx_webtorch_handler_t *handler)
+ngx_http_webtorch_stream_generate_tensors(ngx_webtorch_handler_t *handler)
 {
     webtorch_schema_t                *wire;
     ngx_http_webtorch_stream_conf_t  *conf;
@@ -179,14 +183,14 @@ ngx_http_webtorch_generate_tensors(ngx_webtorch_handler_t *handler)
 /* sizes of a request's only row, and of a step's */
 
 void
-ngx_http_webtorch_generate_describe(ngx_webtorch_handler_t *handler,
+ngx_http_webtorch_stream_generate_describe(ngx_webtorch_handler_t *handler,
     webtorch_schema_t *schema)
 {
     webtorch_schema_t                *wire;
     ngx_http_webtorch_stream_conf_t  *conf;
 
     conf = handler->data;
-    wire = ngx_http_webtorch_generate_tensors(handler);
+    wire = ngx_http_webtorch_stream_generate_tensors(handler);
 
     *schema = conf->wire;
     schema->ninputs = 0;
@@ -201,7 +205,7 @@ ngx_http_webtorch_generate_describe(ngx_webtorch_handler_t *handler,
 
 
 static ngx_int_t
-ngx_http_webtorch_generate_negotiate(ngx_http_request_t *r,
+ngx_http_webtorch_stream_generate_negotiate(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx)
 {
     ngx_int_t                    rc;
@@ -233,7 +237,7 @@ ngx_http_webtorch_generate_negotiate(ngx_http_request_t *r,
         }
     }
 
-    ctx->wire = &ngx_http_webtorch_generate_wire;
+    ctx->wire = &ngx_http_webtorch_stream_generate_wire;
     in = ctx->formats.in;
 
     ctx->padded = (in->padded || in == &ngx_webtorch_codec_torch7);
@@ -246,7 +250,7 @@ ngx_http_webtorch_generate_negotiate(ngx_http_request_t *r,
     }
 
     if (st->out_framing == NGX_HTTP_WEBTORCH_FRAMING_WHOLE
-        && ngx_http_webtorch_whole_create(st) != NGX_OK)
+        && ngx_http_webtorch_stream_document_create(st) != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -258,7 +262,7 @@ ngx_http_webtorch_generate_negotiate(ngx_http_request_t *r,
 /* called in any thread */
 
 static int
-ngx_http_webtorch_generate_decode(ngx_http_webtorch_ctx_t *ctx,
+ngx_http_webtorch_stream_generate_decode(ngx_http_webtorch_ctx_t *ctx,
     ngx_str_t *body, ngx_webtorch_sink_t *sink, ngx_webtorch_error_t *err)
 {
     ngx_http_webtorch_stream_conf_t  *conf;
@@ -273,15 +277,15 @@ ngx_http_webtorch_generate_decode(ngx_http_webtorch_ctx_t *ctx,
         return -1;
     }
 
-    return ngx_http_webtorch_generate_decoded(ctx, sink, err);
+    return ngx_http_webtorch_stream_generate_decoded(ctx, sink, err);
 }
 
 
 int
-ngx_http_webtorch_generate_decoded(ngx_http_webtorch_ctx_t *ctx,
+ngx_http_webtorch_stream_generate_decoded(ngx_http_webtorch_ctx_t *ctx,
     ngx_webtorch_sink_t *sink, ngx_webtorch_error_t *err)
 {
-    int64_t                          *place;
+    int64_t                          *row;
     ngx_http_webtorch_stream_conf_t  *conf;
 
     conf = ctx->handler->data;
@@ -292,15 +296,15 @@ ngx_http_webtorch_generate_decoded(ngx_http_webtorch_ctx_t *ctx,
                                   "%" PRIu32 " rows", ctx->layout.rows);
     }
 
-    place = sink->data[conf->open_wire.ninputs];
-    *place = ctx->place;
+    row = sink->data[conf->open_wire.ninputs];
+    *row = ctx->state_row;
 
     return 0;
 }
 
 
 static ngx_int_t
-ngx_http_webtorch_generate_begun(ngx_http_request_t *r,
+ngx_http_webtorch_stream_generate_begun(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, webtorch_job_t *job)
 {
     ngx_http_webtorch_stream_t  *st;
@@ -314,7 +318,7 @@ ngx_http_webtorch_generate_begun(ngx_http_request_t *r,
     ngx_http_webtorch_stream_opened(st);
 
     if (ctx->oip
-        && ngx_http_webtorch_generate_set_prefix(r, ctx, st) != NGX_OK)
+        && ngx_http_webtorch_stream_generate_set_prefix(r, ctx, st) != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -343,14 +347,14 @@ ngx_http_webtorch_generate_begun(ngx_http_request_t *r,
 /* of each answer of the inference protocol, which has its outputs beside it */
 
 static ngx_int_t
-ngx_http_webtorch_generate_set_prefix(ngx_http_request_t *r,
+ngx_http_webtorch_stream_generate_set_prefix(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, ngx_http_webtorch_stream_t *st)
 {
     u_char     *p;
     size_t      escape;
     ngx_str_t  *name;
 
-    name = &ctx->model->json;
+    name = &ctx->endpoint->json;
     escape = ngx_escape_json(NULL, (u_char *) ctx->oip->id, ctx->oip->id_len);
 
     p = ngx_pnalloc(r->pool,
@@ -380,9 +384,9 @@ ngx_http_webtorch_generate_set_prefix(ngx_http_request_t *r,
 
 
 static ngx_int_t
-ngx_http_webtorch_generate_produce(ngx_http_webtorch_stream_t *st)
+ngx_http_webtorch_stream_generate_produce(ngx_http_webtorch_stream_t *st)
 {
-    int64_t                *places;
+    int64_t                *rows;
     webtorch_job_t         *job;
     ngx_webtorch_sink_t     sink;
     ngx_webtorch_runner_t  *runner;
@@ -399,11 +403,11 @@ ngx_http_webtorch_generate_produce(ngx_http_webtorch_stream_t *st)
                                   "no_memory", "no memory");
     }
 
-    places = sink.data[0];
-    places[0] = st->read;
-    places[1] = st->write;
+    rows = sink.data[0];
+    rows[0] = st->read;
+    rows[1] = st->write;
 
-    st->waiter.done = ngx_http_webtorch_generate_stepped;
+    st->waiter.done = ngx_http_webtorch_stream_generate_stepped;
     st->waiter.data = st;
 
     job = ngx_webtorch_runner_add(runner, &st->layout, &st->waiter);
@@ -416,7 +420,7 @@ ngx_http_webtorch_generate_produce(ngx_http_webtorch_stream_t *st)
 
 
 static void
-ngx_http_webtorch_generate_stepped(ngx_webtorch_waiter_t *waiter,
+ngx_http_webtorch_stream_generate_stepped(ngx_webtorch_waiter_t *waiter,
     webtorch_job_t *job)
 {
     ngx_connection_t            *c;
@@ -435,7 +439,7 @@ ngx_http_webtorch_generate_stepped(ngx_webtorch_waiter_t *waiter,
 
     if (job == NULL || job->status != 0) {
 
-        if (st->whole) {
+        if (st->document) {
             ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
             ctx->waiter.deadline = waiter->deadline;
 
@@ -450,7 +454,7 @@ ngx_http_webtorch_generate_stepped(ngx_webtorch_waiter_t *waiter,
         st->fail(st);
         st->failure = NULL;
 
-    } else if (ngx_http_webtorch_generate_answer(st, job) != NGX_OK) {
+    } else if (ngx_http_webtorch_stream_generate_answer(st, job) != NGX_OK) {
         st->fail(st);
     }
 
@@ -461,22 +465,28 @@ ngx_http_webtorch_generate_stepped(ngx_webtorch_waiter_t *waiter,
 
 
 static ngx_int_t
-ngx_http_webtorch_generate_answer(ngx_http_webtorch_stream_t *st,
+ngx_http_webtorch_stream_generate_answer(ngx_http_webtorch_stream_t *st,
     webtorch_job_t *job)
 {
     ngx_http_webtorch_stream_row_t  row;
 
     ngx_http_webtorch_stream_row_init(st, job, &row);
 
-    if (st->whole) {
+    if (st->document) {
 
-        if (ngx_http_webtorch_whole_add(st, row.specs, row.data) != NGX_OK) {
+        if (ngx_http_webtorch_stream_document_add(st, row.specs, row.data)
+            != NGX_OK)
+        {
             return NGX_ERROR;
         }
 
-    } else if (ngx_http_webtorch_stream_answer(st, &row) != NGX_OK) {
-        return ngx_webtorch_error(&st->err, NGX_HTTP_INTERNAL_SERVER_ERROR,
-                                  "no_memory", "no memory");
+    } else {
+        ngx_http_webtorch_stream_row_measure(&row);
+
+        if (ngx_http_webtorch_stream_answer(st, &row) != NGX_OK) {
+            return ngx_webtorch_error(&st->err, NGX_HTTP_INTERNAL_SERVER_ERROR,
+                                      "no_memory", "no memory");
+        }
     }
 
     st->since = ngx_current_msec;

@@ -1,7 +1,7 @@
 
-#include "ngx_http_webtorch_websocket.h"
+#include "ngx_http_webtorch_stream_websocket.h"
 #include "ngx_http_webtorch_error.h"
-#include "ngx_http_webtorch_handshake.h"
+#include "ngx_http_webtorch_stream_handshake.h"
 #include "ngx_http_webtorch_header.h"
 #include "ngx_http_webtorch_stream_format.h"
 #include "ngx_http_webtorch_stream_head.h"
@@ -16,48 +16,52 @@
 #define NGX_HTTP_WEBTORCH_WEBSOCKET_BUFFER  4096
 
 typedef struct {
-    ngx_webtorch_ws_t              ws;
-    ngx_buf_t                      in;
-    ngx_http_webtorch_handshake_t  handshake;
-    u_char                         buffer[NGX_HTTP_WEBTORCH_WEBSOCKET_BUFFER];
-} ngx_http_webtorch_websocket_t;
+    ngx_webtorch_ws_t                     ws;
+    ngx_buf_t                             in;
+    ngx_http_webtorch_stream_handshake_t  handshake;
+    u_char                       buffer[NGX_HTTP_WEBTORCH_WEBSOCKET_BUFFER];
+} ngx_http_webtorch_stream_websocket_t;
 
 
-static void ngx_http_webtorch_websocket_start(ngx_http_webtorch_stream_t *st);
-static ngx_int_t ngx_http_webtorch_websocket_hello(
+static void ngx_http_webtorch_stream_websocket_start(
     ngx_http_webtorch_stream_t *st);
-static ngx_int_t ngx_http_webtorch_websocket_read(
+static ngx_int_t ngx_http_webtorch_stream_websocket_hello(
     ngx_http_webtorch_stream_t *st);
-static ngx_int_t ngx_http_webtorch_websocket_parse(
-    ngx_http_webtorch_stream_t *st, ngx_http_webtorch_websocket_t *w);
-static ngx_int_t ngx_http_webtorch_websocket_message(
+static ngx_int_t ngx_http_webtorch_stream_websocket_read(
+    ngx_http_webtorch_stream_t *st);
+static ngx_int_t ngx_http_webtorch_stream_websocket_parse(
+    ngx_http_webtorch_stream_t *st, ngx_http_webtorch_stream_websocket_t *w);
+static ngx_int_t ngx_http_webtorch_stream_websocket_message(
     ngx_http_webtorch_stream_t *st, ngx_uint_t opcode);
-static ngx_int_t ngx_http_webtorch_websocket_pong(
+static ngx_int_t ngx_http_webtorch_stream_websocket_pong(
     ngx_http_webtorch_stream_t *st, ngx_webtorch_ws_t *ws);
-static void ngx_http_webtorch_websocket_fail(ngx_http_webtorch_stream_t *st);
-static ngx_uint_t ngx_http_webtorch_websocket_code(int status);
-static ngx_int_t ngx_http_webtorch_websocket_ping(
+static void ngx_http_webtorch_stream_websocket_fail(
     ngx_http_webtorch_stream_t *st);
-static void ngx_http_webtorch_websocket_end(ngx_http_webtorch_stream_t *st);
-static void ngx_http_webtorch_websocket_leave(ngx_http_webtorch_stream_t *st);
-static ngx_int_t ngx_http_webtorch_websocket_close(
+static ngx_uint_t ngx_http_webtorch_stream_websocket_code(int status);
+static ngx_int_t ngx_http_webtorch_stream_websocket_ping(
+    ngx_http_webtorch_stream_t *st);
+static void ngx_http_webtorch_stream_websocket_end(
+    ngx_http_webtorch_stream_t *st);
+static void ngx_http_webtorch_stream_websocket_leave(
+    ngx_http_webtorch_stream_t *st);
+static ngx_int_t ngx_http_webtorch_stream_websocket_close(
     ngx_http_webtorch_stream_t *st, ngx_uint_t code, const char *reason);
 
 
 ngx_int_t
-ngx_http_webtorch_websocket_check(ngx_http_request_t *r,
+ngx_http_webtorch_stream_websocket_check(ngx_http_request_t *r,
     ngx_http_webtorch_stream_t *st)
 {
-    ngx_str_t                       name, value;
-    const char                     *error;
-    ngx_http_webtorch_websocket_t  *w;
+    ngx_str_t                              name, value;
+    const char                            *error;
+    ngx_http_webtorch_stream_websocket_t  *w;
 
-    w = ngx_pcalloc(r->pool, sizeof(ngx_http_webtorch_websocket_t));
+    w = ngx_pcalloc(r->pool, sizeof(ngx_http_webtorch_stream_websocket_t));
     if (w == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    error = ngx_http_webtorch_handshake_check(r, &w->handshake);
+    error = ngx_http_webtorch_stream_handshake_check(r, &w->handshake);
 
     if (error) {
         ngx_str_set(&name, "Upgrade");
@@ -81,21 +85,22 @@ ngx_http_webtorch_websocket_check(ngx_http_request_t *r,
         return ngx_http_webtorch_refuse(r, 426, "upgrade_required", error);
     }
 
-    if (!ngx_http_webtorch_handshake_allowed(r, &st->handler->origins)) {
+    if (!ngx_http_webtorch_stream_handshake_allowed(r, &st->handler->origins)) {
         return ngx_http_webtorch_refuse(r, NGX_HTTP_FORBIDDEN, "wrong_origin",
                    "pages of this origin may not open WebSockets here, see "
                    "\"origins\"");
     }
 
-    ngx_http_webtorch_handshake_choose(r, &st->handler->protocols,
-                                       &w->handshake.protocol);
+    ngx_http_webtorch_stream_handshake_choose(r, &st->handler->protocols,
+                                              &w->handshake.protocol);
 
 #if (NGX_THREADS)
 
     /* only a thread inflates what is large */
 
     if (st->handler->deflate
-        && ngx_http_webtorch_handshake_extend(r, &w->handshake) != NGX_OK)
+        && ngx_http_webtorch_stream_handshake_extend(r, &w->handshake)
+           != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -115,10 +120,10 @@ ngx_http_webtorch_websocket_check(ngx_http_request_t *r,
 
 
 ngx_int_t
-ngx_http_webtorch_websocket(ngx_http_request_t *r,
+ngx_http_webtorch_stream_websocket(ngx_http_request_t *r,
     ngx_http_webtorch_stream_t *st)
 {
-    ngx_http_webtorch_websocket_t  *w;
+    ngx_http_webtorch_stream_websocket_t  *w;
 
     w = st->websocket;
 
@@ -131,11 +136,11 @@ ngx_http_webtorch_websocket(ngx_http_request_t *r,
     st->out_framing = NGX_HTTP_WEBTORCH_FRAMING_WEBSOCKET;
     st->row_size = (size_t) st->conf->wire.inputs[0].row_size;
 
-    st->start = ngx_http_webtorch_websocket_start;
-    st->read_chunk = ngx_http_webtorch_websocket_read;
-    st->fail = ngx_http_webtorch_websocket_fail;
-    st->ping = ngx_http_webtorch_websocket_ping;
-    st->end = ngx_http_webtorch_websocket_end;
+    st->start = ngx_http_webtorch_stream_websocket_start;
+    st->read_chunk = ngx_http_webtorch_stream_websocket_read;
+    st->fail = ngx_http_webtorch_stream_websocket_fail;
+    st->ping = ngx_http_webtorch_stream_websocket_ping;
+    st->end = ngx_http_webtorch_stream_websocket_end;
     st->lingering = 1;
 
     r->keepalive = 0;
@@ -148,15 +153,15 @@ ngx_http_webtorch_websocket(ngx_http_request_t *r,
 
 
 static void
-ngx_http_webtorch_websocket_start(ngx_http_webtorch_stream_t *st)
+ngx_http_webtorch_stream_websocket_start(ngx_http_webtorch_stream_t *st)
 {
-    ngx_http_request_t             *r;
-    ngx_http_webtorch_websocket_t  *w;
+    ngx_http_request_t                    *r;
+    ngx_http_webtorch_stream_websocket_t  *w;
 
     r = st->request;
     w = st->websocket;
 
-    if (ngx_http_webtorch_handshake_accept(r, &w->handshake) != NGX_OK) {
+    if (ngx_http_webtorch_stream_handshake_accept(r, &w->handshake) != NGX_OK) {
         ngx_http_webtorch_stream_finalize(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
         return;
     }
@@ -165,13 +170,13 @@ ngx_http_webtorch_websocket_start(ngx_http_webtorch_stream_t *st)
         return;
     }
 
-    st->leave = ngx_http_webtorch_websocket_leave;
+    st->leave = ngx_http_webtorch_stream_websocket_leave;
 
     if (st->refused) {
         st->fail(st);
 
     } else if (st->claim.record
-               && ngx_http_webtorch_websocket_hello(st) != NGX_OK)
+               && ngx_http_webtorch_stream_websocket_hello(st) != NGX_OK)
     {
         ngx_http_finalize_request(r, NGX_ERROR);
         return;
@@ -184,7 +189,7 @@ ngx_http_webtorch_websocket_start(ngx_http_webtorch_stream_t *st)
 /* the first message, as browsers do not see headers */
 
 static ngx_int_t
-ngx_http_webtorch_websocket_hello(ngx_http_webtorch_stream_t *st)
+ngx_http_webtorch_stream_websocket_hello(ngx_http_webtorch_stream_t *st)
 {
     u_char     buf[NGX_WEBTORCH_WS_HEADER
                    + sizeof("{\"stream_id\": \"\", \"stream_offset\": }")
@@ -210,12 +215,12 @@ ngx_http_webtorch_websocket_hello(ngx_http_webtorch_stream_t *st)
 
 
 static ngx_int_t
-ngx_http_webtorch_websocket_read(ngx_http_webtorch_stream_t *st)
+ngx_http_webtorch_stream_websocket_read(ngx_http_webtorch_stream_t *st)
 {
-    ssize_t                         n;
-    ngx_int_t                       rc;
-    ngx_connection_t               *c;
-    ngx_http_webtorch_websocket_t  *w;
+    ssize_t                                n;
+    ngx_int_t                              rc;
+    ngx_connection_t                      *c;
+    ngx_http_webtorch_stream_websocket_t  *w;
 
     w = st->websocket;
     c = st->request->connection;
@@ -223,7 +228,7 @@ ngx_http_webtorch_websocket_read(ngx_http_webtorch_stream_t *st)
     for ( ;; ) {
 
         if (w->in.pos < w->in.last) {
-            rc = ngx_http_webtorch_websocket_parse(st, w);
+            rc = ngx_http_webtorch_stream_websocket_parse(st, w);
 
             if (rc != NGX_AGAIN) {
                 return rc;
@@ -268,8 +273,8 @@ ngx_http_webtorch_websocket_read(ngx_http_webtorch_stream_t *st)
 /* up to one event; NGX_AGAIN: there may be another one, or all is read */
 
 static ngx_int_t
-ngx_http_webtorch_websocket_parse(ngx_http_webtorch_stream_t *st,
-    ngx_http_webtorch_websocket_t *w)
+ngx_http_webtorch_stream_websocket_parse(ngx_http_webtorch_stream_t *st,
+    ngx_http_webtorch_stream_websocket_t *w)
 {
     ngx_webtorch_bytes_t     in;
     ngx_webtorch_ws_event_e  event;
@@ -287,10 +292,10 @@ ngx_http_webtorch_websocket_parse(ngx_http_webtorch_stream_t *st,
         st->deflated = w->ws.deflated;
         st->text = (w->ws.opcode == NGX_WEBTORCH_WS_TEXT);
 
-        return ngx_http_webtorch_websocket_message(st, w->ws.opcode);
+        return ngx_http_webtorch_stream_websocket_message(st, w->ws.opcode);
 
     case NGX_WEBTORCH_WS_EVENT_PING:
-        return ngx_http_webtorch_websocket_pong(st, &w->ws);
+        return ngx_http_webtorch_stream_websocket_pong(st, &w->ws);
 
     case NGX_WEBTORCH_WS_EVENT_CLOSE:
 
@@ -302,7 +307,7 @@ ngx_http_webtorch_websocket_parse(ngx_http_webtorch_stream_t *st,
 
         /* RFC 6455 5.5.1: the close code is echoed */
 
-        (void) ngx_http_webtorch_websocket_close(st,
+        (void) ngx_http_webtorch_stream_websocket_close(st,
                    (w->ws.code == NGX_WEBTORCH_WS_NO_CODE)
                        ? NGX_WEBTORCH_WS_NORMAL : w->ws.code, "");
         return NGX_DONE;
@@ -310,7 +315,7 @@ ngx_http_webtorch_websocket_parse(ngx_http_webtorch_stream_t *st,
     case NGX_WEBTORCH_WS_EVENT_ERROR:
         st->fatal = 1;
 
-        (void) ngx_http_webtorch_websocket_close(st, w->ws.code,
+        (void) ngx_http_webtorch_stream_websocket_close(st, w->ws.code,
                    (w->ws.code == NGX_WEBTORCH_WS_TOO_LARGE)
                        ? "a message is larger than \"client_max_body_size\""
                        : (w->ws.code == NGX_WEBTORCH_WS_NOT_UTF8)
@@ -331,7 +336,7 @@ ngx_http_webtorch_websocket_parse(ngx_http_webtorch_stream_t *st,
  */
 
 static ngx_int_t
-ngx_http_webtorch_websocket_message(ngx_http_webtorch_stream_t *st,
+ngx_http_webtorch_stream_websocket_message(ngx_http_webtorch_stream_t *st,
     ngx_uint_t opcode)
 {
     ngx_uint_t  text, bytes;
@@ -377,7 +382,7 @@ ngx_http_webtorch_websocket_message(ngx_http_webtorch_stream_t *st,
 
 
 static ngx_int_t
-ngx_http_webtorch_websocket_pong(ngx_http_webtorch_stream_t *st,
+ngx_http_webtorch_stream_websocket_pong(ngx_http_webtorch_stream_t *st,
     ngx_webtorch_ws_t *ws)
 {
     u_char  buf[NGX_WEBTORCH_WS_HEADER + NGX_WEBTORCH_WS_CONTROL], *p;
@@ -397,7 +402,7 @@ ngx_http_webtorch_websocket_pong(ngx_http_webtorch_stream_t *st,
  */
 
 static void
-ngx_http_webtorch_websocket_fail(ngx_http_webtorch_stream_t *st)
+ngx_http_webtorch_stream_websocket_fail(ngx_http_webtorch_stream_t *st)
 {
     ngx_uint_t  code;
 
@@ -408,7 +413,7 @@ ngx_http_webtorch_websocket_fail(ngx_http_webtorch_stream_t *st)
         code = NGX_WEBTORCH_WS_RESTART;
 
     } else {
-        code = ngx_http_webtorch_websocket_code(st->err.status);
+        code = ngx_http_webtorch_stream_websocket_code(st->err.status);
     }
 
     /* a restart is no error */
@@ -417,14 +422,14 @@ ngx_http_webtorch_websocket_fail(ngx_http_webtorch_stream_t *st)
         (void) ngx_http_webtorch_stream_add_error(st);
     }
 
-    (void) ngx_http_webtorch_websocket_close(st, code, st->err.code);
+    (void) ngx_http_webtorch_stream_websocket_close(st, code, st->err.code);
 
     st->ended = 1;
 }
 
 
 static ngx_uint_t
-ngx_http_webtorch_websocket_code(int status)
+ngx_http_webtorch_stream_websocket_code(int status)
 {
     switch (status) {
 
@@ -448,7 +453,7 @@ ngx_http_webtorch_websocket_code(int status)
 
 
 static ngx_int_t
-ngx_http_webtorch_websocket_ping(ngx_http_webtorch_stream_t *st)
+ngx_http_webtorch_stream_websocket_ping(ngx_http_webtorch_stream_t *st)
 {
     u_char  buf[NGX_WEBTORCH_WS_HEADER];
 
@@ -461,10 +466,10 @@ ngx_http_webtorch_websocket_ping(ngx_http_webtorch_stream_t *st)
 /* "done": the function has ended the stream */
 
 static void
-ngx_http_webtorch_websocket_end(ngx_http_webtorch_stream_t *st)
+ngx_http_webtorch_stream_websocket_end(ngx_http_webtorch_stream_t *st)
 {
-    (void) ngx_http_webtorch_websocket_close(st, NGX_WEBTORCH_WS_NORMAL,
-                                             "done");
+    (void) ngx_http_webtorch_stream_websocket_close(st, NGX_WEBTORCH_WS_NORMAL,
+                                                    "done");
 }
 
 
@@ -474,7 +479,7 @@ ngx_http_webtorch_websocket_end(ngx_http_webtorch_stream_t *st)
  */
 
 static void
-ngx_http_webtorch_websocket_leave(ngx_http_webtorch_stream_t *st)
+ngx_http_webtorch_stream_websocket_leave(ngx_http_webtorch_stream_t *st)
 {
     u_char             buf[4];
     ngx_connection_t  *c;
@@ -494,7 +499,7 @@ ngx_http_webtorch_websocket_leave(ngx_http_webtorch_stream_t *st)
 
 
 static ngx_int_t
-ngx_http_webtorch_websocket_close(ngx_http_webtorch_stream_t *st,
+ngx_http_webtorch_stream_websocket_close(ngx_http_webtorch_stream_t *st,
     ngx_uint_t code, const char *reason)
 {
     u_char  buf[NGX_WEBTORCH_WS_HEADER + NGX_WEBTORCH_WS_CONTROL], *p;

@@ -1,79 +1,81 @@
 
-#include "ngx_webtorch_taken.h"
+#include "ngx_webtorch_offload_batch.h"
 #include "ngx_webtorch_buffer.h"
 #include "ngx_webtorch_defer.h"
 #include "ngx_webtorch_stuck.h"
 
 
-static void ngx_webtorch_taken_set_not_done(ngx_webtorch_taken_t *taken,
-    ngx_webtorch_handoff_job_t *answer, ngx_webtorch_batch_t *batch);
-static void ngx_webtorch_taken_set_outgrown(ngx_webtorch_handoff_slot_t *slot,
-    ngx_webtorch_handoff_job_t *answer, ngx_webtorch_batch_t *batch);
-static ngx_int_t ngx_webtorch_taken_lay_out(ngx_webtorch_taken_t *taken,
+static void ngx_webtorch_offload_batch_not_done(
+    ngx_webtorch_offload_batch_t *received, ngx_webtorch_handoff_job_t *answer,
     ngx_webtorch_batch_t *batch);
-static uint64_t ngx_webtorch_taken_size(ngx_webtorch_taken_t *taken,
+static void ngx_webtorch_offload_batch_outgrown(
+    ngx_webtorch_handoff_slot_t *slot, ngx_webtorch_handoff_job_t *answer,
     ngx_webtorch_batch_t *batch);
-static ngx_int_t ngx_webtorch_taken_copy_text(ngx_webtorch_taken_t *taken,
-    webtorch_text_t *entry, size_t n);
-static void ngx_webtorch_taken_set_failure(ngx_webtorch_handoff_slot_t *slot,
-    ngx_webtorch_handoff_job_t *part, int32_t status,
-    const webtorch_failure_t *failure);
-static void ngx_webtorch_taken_set_error(ngx_webtorch_handoff_slot_t *slot,
-    ngx_webtorch_handoff_job_t *part, int32_t status, const char *code,
-    const char *message);
+static ngx_int_t ngx_webtorch_offload_batch_lay_out(
+    ngx_webtorch_offload_batch_t *received, ngx_webtorch_batch_t *batch);
+static uint64_t ngx_webtorch_offload_batch_size(
+    ngx_webtorch_offload_batch_t *received, ngx_webtorch_batch_t *batch);
+static ngx_int_t ngx_webtorch_offload_batch_copy_text(
+    ngx_webtorch_offload_batch_t *received, webtorch_text_t *entry, size_t n);
+static void ngx_webtorch_offload_batch_failure(
+    ngx_webtorch_handoff_slot_t *slot, ngx_webtorch_handoff_job_t *part,
+    int32_t status, const webtorch_failure_t *failure);
+static void ngx_webtorch_offload_batch_error(
+    ngx_webtorch_handoff_slot_t *slot, ngx_webtorch_handoff_job_t *part,
+    int32_t status, const char *code, const char *message);
 
 
-ngx_webtorch_taken_t *
-ngx_webtorch_taken_create(ngx_webtorch_handoff_slot_t *slot)
+ngx_webtorch_offload_batch_t *
+ngx_webtorch_offload_batch_create(ngx_webtorch_handoff_slot_t *slot)
 {
-    uint32_t               i, at;
-    ngx_webtorch_taken_t  *taken;
+    uint32_t                       i, at;
+    ngx_webtorch_offload_batch_t  *received;
 
-    taken = calloc(1, sizeof(ngx_webtorch_taken_t)
-                      + slot->njobs * sizeof(ngx_webtorch_taken_job_t));
-    if (taken == NULL) {
+    received = calloc(1, sizeof(ngx_webtorch_offload_batch_t)
+                      + slot->njobs * sizeof(ngx_webtorch_offload_job_t));
+    if (received == NULL) {
         return NULL;
     }
 
-    taken->slot = slot;
-    taken->nleft = slot->njobs;
+    received->slot = slot;
+    received->nleft = slot->njobs;
 
     for (i = 0, at = 0; i < slot->njobs; i++) {
-        taken->jobs[i].at = at;
-        taken->jobs[i].waiter.data = taken;
+        received->jobs[i].at = at;
+        received->jobs[i].waiter.data = received;
         at += slot->jobs[i].rows;
     }
 
-    return taken;
+    return received;
 }
 
 
 void
-ngx_webtorch_taken_free(ngx_webtorch_taken_t *taken)
+ngx_webtorch_offload_batch_free(ngx_webtorch_offload_batch_t *received)
 {
     uint32_t  i;
 
-    if (taken->adopted) {
+    if (received->adopted) {
         for (i = 0; i < WEBTORCH_MAX_BUFFERS; i++) {
-            ngx_webtorch_buffer_free(taken->sink.data[i]);
+            ngx_webtorch_buffer_free(received->sink.data[i]);
         }
 
-        ngx_webtorch_buffer_free(taken->sink.text);
+        ngx_webtorch_buffer_free(received->sink.text);
     }
 
-    free(taken);
+    free(received);
 }
 
 
 void
-ngx_webtorch_taken_fail(ngx_webtorch_handoff_slot_t *slot, int32_t status,
-    const char *code, const char *message)
+ngx_webtorch_offload_batch_fail(ngx_webtorch_handoff_slot_t *slot,
+    int32_t status, const char *code, const char *message)
 {
     uint32_t  i;
 
     for (i = 0; i < slot->njobs; i++) {
-        ngx_webtorch_taken_set_error(slot, &slot->jobs[i], status, code,
-                                     message);
+        ngx_webtorch_offload_batch_error(slot, &slot->jobs[i], status, code,
+                                         message);
     }
 }
 
@@ -84,19 +86,19 @@ ngx_webtorch_taken_fail(ngx_webtorch_handoff_slot_t *slot, int32_t status,
  */
 
 void
-ngx_webtorch_taken_result(ngx_webtorch_taken_t *taken,
-    ngx_webtorch_taken_job_t *part, webtorch_job_t *job)
+ngx_webtorch_offload_batch_result(ngx_webtorch_offload_batch_t *received,
+    ngx_webtorch_offload_job_t *part, webtorch_job_t *job)
 {
     ngx_webtorch_batch_t         *batch;
     ngx_webtorch_handoff_job_t   *answer;
     ngx_webtorch_handoff_slot_t  *slot;
 
-    slot = taken->slot;
-    answer = &slot->jobs[part - taken->jobs];
+    slot = received->slot;
+    answer = &slot->jobs[part - received->jobs];
     batch = part->waiter.batch;
 
     if (job == NULL) {
-        ngx_webtorch_taken_set_not_done(taken, answer, batch);
+        ngx_webtorch_offload_batch_not_done(received, answer, batch);
         return;
     }
 
@@ -107,51 +109,55 @@ ngx_webtorch_taken_result(ngx_webtorch_taken_t *taken,
     ngx_memcpy(slot->versions, batch->api.versions, WEBTORCH_WATCH_LEN);
 
     if (job->status) {
-        ngx_webtorch_taken_set_failure(slot, answer, job->status,
-                                       job->failure);
+        ngx_webtorch_offload_batch_failure(slot, answer, job->status,
+                                           job->failure);
         return;
     }
 
-    if (!taken->laid && ngx_webtorch_taken_lay_out(taken, batch) != NGX_OK) {
-        ngx_webtorch_taken_set_outgrown(slot, answer, batch);
+    if (!received->laid
+        && ngx_webtorch_offload_batch_lay_out(received, batch) != NGX_OK)
+    {
+        ngx_webtorch_offload_batch_outgrown(slot, answer, batch);
         return;
     }
 
     part->first = job->first;
     part->served = 1;
 
-    if (taken->kept) {
+    if (received->kept) {
         return;
     }
 
-    if (ngx_webtorch_taken_size(taken, batch) > NGX_WEBTORCH_LARGE_SIZE
+    if (ngx_webtorch_offload_batch_size(received, batch)
+            > NGX_WEBTORCH_LARGE_SIZE
         && ngx_webtorch_batch_keep(batch) == NGX_OK)
     {
-        taken->kept = batch;
+        received->kept = batch;
         return;
     }
 
-    ngx_webtorch_taken_copy(taken, part, batch);
+    ngx_webtorch_offload_batch_copy(received, part, batch);
 }
 
 
 /* requests not yet passed to a hung call can be retried */
 
 static void
-ngx_webtorch_taken_set_not_done(ngx_webtorch_taken_t *taken,
+ngx_webtorch_offload_batch_not_done(ngx_webtorch_offload_batch_t *received,
     ngx_webtorch_handoff_job_t *answer, ngx_webtorch_batch_t *batch)
 {
     if (batch->state != NGX_WEBTORCH_BATCH_RUNNING
         && batch->state != NGX_WEBTORCH_BATCH_DONE
         && ngx_webtorch_stuck_blocks(batch->runner))
     {
-        ngx_webtorch_taken_set_error(taken->slot, answer, 503, "queue_full",
-                                     "a call of the function does not return");
+        ngx_webtorch_offload_batch_error(received->slot, answer, 503,
+                                         "queue_full", "a call of the function "
+                                         "does not return");
         return;
     }
 
-    ngx_webtorch_taken_set_error(taken->slot, answer, 504, "timeout",
-                                 "no answer in time");
+    ngx_webtorch_offload_batch_error(received->slot, answer, 504, "timeout",
+                                     "no answer in time");
 }
 
 
@@ -161,25 +167,26 @@ ngx_webtorch_taken_set_not_done(ngx_webtorch_taken_t *taken,
  */
 
 static void
-ngx_webtorch_taken_set_outgrown(ngx_webtorch_handoff_slot_t *slot,
+ngx_webtorch_offload_batch_outgrown(ngx_webtorch_handoff_slot_t *slot,
     ngx_webtorch_handoff_job_t *answer, ngx_webtorch_batch_t *batch)
 {
+    int32_t  status;
+
     slot->outgrown = 1;
 
-    ngx_webtorch_taken_set_error(slot, answer,
-                                 (slot->njobs > 1
-                                  && batch->schema->kind == WEBTORCH_INFER)
-                                     ? 503 : 413,
-                                 "too_large",
-                                 "a batch with its results is larger than "
-                                 "\"owner=\" of the device allows");
+    status = (slot->njobs > 1 && batch->schema->kind == WEBTORCH_INFER)
+             ? 503 : 413;
+
+    ngx_webtorch_offload_batch_error(slot, answer, status, "too_large",
+                                     "a batch with its results is larger than "
+                                     "\"owner=\" of the device allows");
 }
 
 
 /* rows of requests that failed have no strings */
 
 static ngx_int_t
-ngx_webtorch_taken_lay_out(ngx_webtorch_taken_t *taken,
+ngx_webtorch_offload_batch_lay_out(ngx_webtorch_offload_batch_t *received,
     ngx_webtorch_batch_t *batch)
 {
     size_t                        size;
@@ -187,7 +194,7 @@ ngx_webtorch_taken_lay_out(ngx_webtorch_taken_t *taken,
     webtorch_spec_t              *spec;
     ngx_webtorch_handoff_slot_t  *slot;
 
-    slot = taken->slot;
+    slot = received->slot;
 
     ngx_memcpy(slot->sizes, batch->api.sizes, sizeof(slot->sizes));
 
@@ -205,14 +212,14 @@ ngx_webtorch_taken_lay_out(ngx_webtorch_taken_t *taken,
         }
     }
 
-    taken->laid = 1;
+    received->laid = 1;
 
     return NGX_OK;
 }
 
 
 static uint64_t
-ngx_webtorch_taken_size(ngx_webtorch_taken_t *taken,
+ngx_webtorch_offload_batch_size(ngx_webtorch_offload_batch_t *received,
     ngx_webtorch_batch_t *batch)
 {
     uint64_t  size;
@@ -221,7 +228,7 @@ ngx_webtorch_taken_size(ngx_webtorch_taken_t *taken,
     size = 0;
 
     for (i = 0; i < batch->schema->noutputs; i++) {
-        size += taken->slot->rows
+        size += received->slot->rows
                 * (uint64_t) batch->schema->outputs[i].row_size;
     }
 
@@ -230,8 +237,8 @@ ngx_webtorch_taken_size(ngx_webtorch_taken_t *taken,
 
 
 void
-ngx_webtorch_taken_copy(ngx_webtorch_taken_t *taken,
-    ngx_webtorch_taken_job_t *part, ngx_webtorch_batch_t *batch)
+ngx_webtorch_offload_batch_copy(ngx_webtorch_offload_batch_t *received,
+    ngx_webtorch_offload_job_t *part, ngx_webtorch_batch_t *batch)
 {
     size_t                        row, size;
     u_char                       *to;
@@ -240,8 +247,8 @@ ngx_webtorch_taken_copy(ngx_webtorch_taken_t *taken,
     ngx_webtorch_handoff_job_t   *answer;
     ngx_webtorch_handoff_slot_t  *slot;
 
-    slot = taken->slot;
-    answer = &slot->jobs[part - taken->jobs];
+    slot = received->slot;
+    answer = &slot->jobs[part - received->jobs];
 
     for (i = 0; i < batch->schema->noutputs; i++) {
         spec = &batch->schema->outputs[i];
@@ -260,12 +267,13 @@ ngx_webtorch_taken_copy(ngx_webtorch_taken_t *taken,
                    size);
 
         if (ngx_webtorch_is_string(spec->dtype)
-            && ngx_webtorch_taken_copy_text(taken, (webtorch_text_t *) to,
-                                            size / sizeof(webtorch_text_t))
+            && ngx_webtorch_offload_batch_copy_text(received,
+                                              (webtorch_text_t *) to,
+                                              size / sizeof(webtorch_text_t))
                != NGX_OK)
         {
             ngx_memzero(to, size);
-            ngx_webtorch_taken_set_outgrown(slot, answer, batch);
+            ngx_webtorch_offload_batch_outgrown(slot, answer, batch);
             return;
         }
     }
@@ -273,7 +281,7 @@ ngx_webtorch_taken_copy(ngx_webtorch_taken_t *taken,
 
 
 static ngx_int_t
-ngx_webtorch_taken_copy_text(ngx_webtorch_taken_t *taken,
+ngx_webtorch_offload_batch_copy_text(ngx_webtorch_offload_batch_t *received,
     webtorch_text_t *entry, size_t n)
 {
     size_t   i, size;
@@ -283,7 +291,7 @@ ngx_webtorch_taken_copy_text(ngx_webtorch_taken_t *taken,
         size += entry[i].len;
     }
 
-    p = ngx_webtorch_handoff_alloc(taken->slot, size);
+    p = ngx_webtorch_handoff_alloc(received->slot, size);
     if (p == NULL) {
         return NGX_DECLINED;
     }
@@ -297,7 +305,7 @@ ngx_webtorch_taken_copy_text(ngx_webtorch_taken_t *taken,
 /* without room the text is only in this worker's log */
 
 static void
-ngx_webtorch_taken_set_failure(ngx_webtorch_handoff_slot_t *slot,
+ngx_webtorch_offload_batch_failure(ngx_webtorch_handoff_slot_t *slot,
     ngx_webtorch_handoff_job_t *part, int32_t status,
     const webtorch_failure_t *failure)
 {
@@ -313,12 +321,12 @@ ngx_webtorch_taken_set_failure(ngx_webtorch_handoff_slot_t *slot,
 
 
 static void
-ngx_webtorch_taken_set_error(ngx_webtorch_handoff_slot_t *slot,
+ngx_webtorch_offload_batch_error(ngx_webtorch_handoff_slot_t *slot,
     ngx_webtorch_handoff_job_t *part, int32_t status, const char *code,
     const char *message)
 {
     webtorch_failure_t  failure;
 
     ngx_webtorch_failure_set(&failure, code, message, status == 503);
-    ngx_webtorch_taken_set_failure(slot, part, status, &failure);
+    ngx_webtorch_offload_batch_failure(slot, part, status, &failure);
 }

@@ -1,4 +1,4 @@
-"""The directive webtorch_threads: threads of a torch operator."""
+"""The directive webtorch_intraop_threads: threads of a torch operator."""
 
 import os
 
@@ -18,7 +18,7 @@ location = /thread { webtorch_handler app:threads mode=thread; }
 
 
 def test_threads_of_handlers_and_of_the_event_loop(start):
-    server = start(SERVER, APP, http="webtorch_threads 3;")
+    server = start(SERVER, APP, http="webtorch_intraop_threads 3;")
     assert server.get("/thread").text == "3"
     assert server.get("/inline").text == "1"
 
@@ -31,5 +31,5 @@ def test_default_shares_the_cores_among_workers(start, workers):
 
 @pytest.mark.parametrize("value", ["0", "-1", "x", "1025"])
 def test_invalid_values(configured, value):
-    status, output = configured(SERVER, APP, http=f"webtorch_threads {value};").check()
+    status, output = configured(SERVER, APP, http=f"webtorch_intraop_threads {value};").check()
     assert status == 1 and "[emerg]" in output

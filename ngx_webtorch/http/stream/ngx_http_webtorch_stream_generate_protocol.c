@@ -1,22 +1,22 @@
 
-#include "ngx_http_webtorch_generate_protocol.h"
+#include "ngx_http_webtorch_stream_generate_protocol.h"
 #include "ngx_http_webtorch_content.h"
 #include "ngx_http_webtorch_ctx.h"
-#include "ngx_http_webtorch_generate.h"
+#include "ngx_http_webtorch_stream_generate.h"
 #include "ngx_http_webtorch_header.h"
 #include "ngx_http_webtorch_stream.h"
-#include "ngx_http_webtorch_whole.h"
+#include "ngx_http_webtorch_stream_document.h"
 #include "ngx_webtorch_hint.h"
 #include "ngx_webtorch_oip_generate.h"
 
 
-static int ngx_http_webtorch_generate_protocol_decode(
+static int ngx_http_webtorch_stream_generate_protocol_decode(
     ngx_http_webtorch_ctx_t *ctx, ngx_str_t *body, ngx_webtorch_sink_t *sink,
     ngx_webtorch_error_t *err);
 
 
-static const ngx_http_webtorch_wire_t  ngx_http_webtorch_generate_oip = {
-    ngx_http_webtorch_generate_protocol_decode,
+static const ngx_http_webtorch_wire_t  ngx_http_webtorch_stream_generate_oip = {
+    ngx_http_webtorch_stream_generate_protocol_decode,
     NULL
 };
 
@@ -26,8 +26,8 @@ static ngx_str_t  ngx_http_webtorch_events =
 
 
 ngx_int_t
-ngx_http_webtorch_generate_protocol(ngx_http_request_t *r,
-    ngx_webtorch_model_t *model, ngx_uint_t events)
+ngx_http_webtorch_stream_generate_protocol(ngx_http_request_t *r,
+    ngx_webtorch_endpoint_t *endpoint, ngx_uint_t events)
 {
     ngx_int_t                    rc;
     ngx_http_webtorch_ctx_t     *ctx;
@@ -35,15 +35,15 @@ ngx_http_webtorch_generate_protocol(ngx_http_request_t *r,
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_webtorch_module);
 
-    ngx_http_webtorch_ctx_set_handler(ctx, model->handler);
+    ngx_http_webtorch_ctx_set_handler(ctx, endpoint->handler);
 
-    ctx->model = model;
-    ctx->wire = &ngx_http_webtorch_generate_oip;
+    ctx->endpoint = endpoint;
+    ctx->wire = &ngx_http_webtorch_stream_generate_oip;
     ctx->json = -1;
     ctx->padded = 1;
     ctx->text = 1;
 
-    rc = ngx_http_webtorch_generate_create(r, ctx, model->handler);
+    rc = ngx_http_webtorch_stream_generate_create(r, ctx, endpoint->handler);
 
     if (rc != NGX_DECLINED) {
         return rc;
@@ -64,19 +64,19 @@ ngx_http_webtorch_generate_protocol(ngx_http_request_t *r,
     } else {
         st->out_framing = NGX_HTTP_WEBTORCH_FRAMING_WHOLE;
 
-        if (ngx_http_webtorch_whole_create(st) != NGX_OK) {
+        if (ngx_http_webtorch_stream_document_create(st) != NGX_OK) {
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
     }
 
-    return ngx_http_webtorch_serve(r);
+    return ngx_http_webtorch_content_serve(r);
 }
 
 
 /* called in any thread, when the stream may have ended */
 
 static int
-ngx_http_webtorch_generate_protocol_decode(ngx_http_webtorch_ctx_t *ctx,
+ngx_http_webtorch_stream_generate_protocol_decode(ngx_http_webtorch_ctx_t *ctx,
     ngx_str_t *body, ngx_webtorch_sink_t *sink, ngx_webtorch_error_t *err)
 {
     ngx_http_webtorch_stream_conf_t  *conf;
@@ -88,7 +88,7 @@ ngx_http_webtorch_generate_protocol_decode(ngx_http_webtorch_ctx_t *ctx,
                                          ctx->oip, err)
         == 0)
     {
-        return ngx_http_webtorch_generate_decoded(ctx, sink, err);
+        return ngx_http_webtorch_stream_generate_decoded(ctx, sink, err);
     }
 
     ngx_webtorch_hint_format(err, &ngx_webtorch_codec_json,

@@ -6,7 +6,7 @@
  * client, so a slow client stops its generator alone.
  */
 
-#include "ngx_http_webtorch_generator.h"
+#include "ngx_http_webtorch_stream_generator.h"
 #include "ngx_http_webtorch_content.h"
 #include "ngx_http_webtorch_job.h"
 #include "ngx_http_webtorch_logged.h"
@@ -22,22 +22,22 @@
 #include "ngx_http_webtorch_stream_turn.h"
 
 
-static ngx_int_t ngx_http_webtorch_generator_begun(ngx_http_request_t *r,
+static ngx_int_t ngx_http_webtorch_stream_generator_begun(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, webtorch_job_t *job);
-static ngx_int_t ngx_http_webtorch_generator_start(ngx_http_request_t *r,
+static ngx_int_t ngx_http_webtorch_stream_generator_start(ngx_http_request_t *r,
     ngx_http_webtorch_stream_t *st, webtorch_reply_t *reply);
-static ngx_int_t ngx_http_webtorch_generator_send_head(ngx_http_request_t *r,
-    webtorch_reply_t *reply);
-static ngx_int_t ngx_http_webtorch_generator_add_item(
+static ngx_int_t ngx_http_webtorch_stream_generator_send_head(
+    ngx_http_request_t *r, webtorch_reply_t *reply);
+static ngx_int_t ngx_http_webtorch_stream_generator_add_item(
     ngx_http_webtorch_stream_t *st, webtorch_reply_t *reply);
-static ngx_int_t ngx_http_webtorch_generator_produce(
+static ngx_int_t ngx_http_webtorch_stream_generator_produce(
     ngx_http_webtorch_stream_t *st);
-static void ngx_http_webtorch_generator_yielded(ngx_webtorch_waiter_t *waiter,
-    webtorch_job_t *job);
+static void ngx_http_webtorch_stream_generator_yielded(
+    ngx_webtorch_waiter_t *waiter, webtorch_job_t *job);
 
 
 ngx_int_t
-ngx_http_webtorch_generator_handler(ngx_http_request_t *r)
+ngx_http_webtorch_stream_generator_handler(ngx_http_request_t *r)
 {
     ngx_int_t                      rc;
     ngx_http_webtorch_ctx_t       *ctx;
@@ -67,12 +67,12 @@ ngx_http_webtorch_generator_handler(ngx_http_request_t *r)
     }
 
     st = ctx->stream;
-    st->produce = ngx_http_webtorch_generator_produce;
+    st->produce = ngx_http_webtorch_stream_generator_produce;
     st->fail = ngx_http_webtorch_stream_fail;
 
-    ctx->answer = ngx_http_webtorch_generator_begun;
+    ctx->answer = ngx_http_webtorch_stream_generator_begun;
     ctx->owner = &st->owner;
-    ctx->place = st->places[0];
+    ctx->state_row = st->state_rows[0];
 
     return ngx_http_webtorch_content_handler(r);
 }
@@ -81,7 +81,7 @@ ngx_http_webtorch_generator_handler(ngx_http_request_t *r)
 /* the first item has come, or there is none */
 
 static ngx_int_t
-ngx_http_webtorch_generator_begun(ngx_http_request_t *r,
+ngx_http_webtorch_stream_generator_begun(ngx_http_request_t *r,
     ngx_http_webtorch_ctx_t *ctx, webtorch_job_t *job)
 {
     webtorch_reply_t  *reply;
@@ -98,18 +98,18 @@ ngx_http_webtorch_generator_begun(ngx_http_request_t *r,
     }
 
     return reply->more
-               ? ngx_http_webtorch_generator_start(r, ctx->stream, reply)
+               ? ngx_http_webtorch_stream_generator_start(r, ctx->stream, reply)
                : ngx_http_webtorch_send_reply(r, ctx, reply);
 }
 
 
 static ngx_int_t
-ngx_http_webtorch_generator_start(ngx_http_request_t *r,
+ngx_http_webtorch_stream_generator_start(ngx_http_request_t *r,
     ngx_http_webtorch_stream_t *st, webtorch_reply_t *reply)
 {
     ngx_int_t  rc;
 
-    rc = ngx_http_webtorch_generator_send_head(r, reply);
+    rc = ngx_http_webtorch_stream_generator_send_head(r, reply);
 
     if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
         return rc;
@@ -126,7 +126,7 @@ ngx_http_webtorch_generator_start(ngx_http_request_t *r,
 
     ngx_http_webtorch_stream_answer_only(st);
 
-    if (ngx_http_webtorch_generator_add_item(st, reply) != NGX_OK) {
+    if (ngx_http_webtorch_stream_generator_add_item(st, reply) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -143,7 +143,7 @@ ngx_http_webtorch_generator_start(ngx_http_request_t *r,
 
 
 static ngx_int_t
-ngx_http_webtorch_generator_send_head(ngx_http_request_t *r,
+ngx_http_webtorch_stream_generator_send_head(ngx_http_request_t *r,
     webtorch_reply_t *reply)
 {
     ngx_str_t                 type;
@@ -165,7 +165,7 @@ ngx_http_webtorch_generator_send_head(ngx_http_request_t *r,
 
 
 static ngx_int_t
-ngx_http_webtorch_generator_add_item(ngx_http_webtorch_stream_t *st,
+ngx_http_webtorch_stream_generator_add_item(ngx_http_webtorch_stream_t *st,
     webtorch_reply_t *reply)
 {
     if (reply->body.len == 0) {
@@ -181,7 +181,7 @@ ngx_http_webtorch_generator_add_item(ngx_http_webtorch_stream_t *st,
 
 
 static ngx_int_t
-ngx_http_webtorch_generator_produce(ngx_http_webtorch_stream_t *st)
+ngx_http_webtorch_stream_generator_produce(ngx_http_webtorch_stream_t *st)
 {
     webtorch_request_t  *request;
 
@@ -193,10 +193,10 @@ ngx_http_webtorch_generator_produce(ngx_http_webtorch_stream_t *st)
 
     request->size = sizeof(webtorch_request_t);
     request->next = 1;
-    request->place = st->places[0];
+    request->state_row = st->state_rows[0];
 
     if (ngx_http_webtorch_stream_add_request(st, st->handler->runner, request,
-                                          ngx_http_webtorch_generator_yielded)
+                                   ngx_http_webtorch_stream_generator_yielded)
         != NGX_OK)
     {
         return ngx_webtorch_error(&st->err, NGX_HTTP_INTERNAL_SERVER_ERROR,
@@ -210,7 +210,7 @@ ngx_http_webtorch_generator_produce(ngx_http_webtorch_stream_t *st)
 
 
 static void
-ngx_http_webtorch_generator_yielded(ngx_webtorch_waiter_t *waiter,
+ngx_http_webtorch_stream_generator_yielded(ngx_webtorch_waiter_t *waiter,
     webtorch_job_t *job)
 {
     ngx_connection_t            *c;
@@ -235,7 +235,9 @@ ngx_http_webtorch_generator_yielded(ngx_webtorch_waiter_t *waiter,
         st->opened = 0;
         st->ended = 1;
 
-    } else if (ngx_http_webtorch_generator_add_item(st, job->reply) != NGX_OK) {
+    } else if (ngx_http_webtorch_stream_generator_add_item(st, job->reply)
+               != NGX_OK)
+    {
         (void) ngx_webtorch_error(&st->err, NGX_HTTP_INTERNAL_SERVER_ERROR,
                                   "no_memory", "no memory");
         st->fail(st);

@@ -1,20 +1,20 @@
 
-#include "ngx_webtorch_give.h"
+#include "ngx_webtorch_offload.h"
 #include "ngx_webtorch_batch_private.h"
 #include "ngx_webtorch_buffer.h"
-#include "ngx_webtorch_choice.h"
 #include "ngx_webtorch_clock.h"
 #include "ngx_webtorch_handoff.h"
 #include "ngx_webtorch_graceful.h"
 #include "ngx_webtorch_metrics_handler.h"
 #include "ngx_webtorch_tensor.h"
+#include "ngx_webtorch_version_set.h"
 
 
 /* ms between polls for the exit of this worker */
-#define NGX_WEBTORCH_GIVE_POLL  100
+#define NGX_WEBTORCH_OFFLOAD_POLL  100
 
 /* batches in which most of what was learned of a larger one is forgotten */
-#define NGX_WEBTORCH_GIVE_FORGET  64
+#define NGX_WEBTORCH_OFFLOAD_FORGET  64
 
 
 typedef struct {
@@ -22,81 +22,81 @@ typedef struct {
     const char  *code;
     const char  *message;
     ngx_uint_t   retry;                   /* the client may send it again */
-} ngx_webtorch_give_error_t;
+} ngx_webtorch_offload_error_t;
 
 
-static ngx_webtorch_give_error_t *ngx_webtorch_give_try(
+static ngx_webtorch_offload_error_t *ngx_webtorch_offload_try(
     ngx_webtorch_batch_t *batch, ngx_webtorch_handoff_slot_t *slot,
     uint64_t begun);
-static ngx_webtorch_give_error_t *ngx_webtorch_give_wait(
+static ngx_webtorch_offload_error_t *ngx_webtorch_offload_wait(
     ngx_webtorch_batch_t *batch, ngx_webtorch_handoff_slot_t *slot,
     uint64_t begun);
-static ngx_webtorch_give_error_t *ngx_webtorch_give_check(
+static ngx_webtorch_offload_error_t *ngx_webtorch_offload_check(
     ngx_webtorch_batch_t *batch, uint64_t begun);
-static void ngx_webtorch_give_learn(ngx_webtorch_batch_t *batch,
+static void ngx_webtorch_offload_learn(ngx_webtorch_batch_t *batch,
     ngx_webtorch_handoff_slot_t *slot);
-static ngx_int_t ngx_webtorch_give_write(ngx_webtorch_batch_t *batch,
+static ngx_int_t ngx_webtorch_offload_write(ngx_webtorch_batch_t *batch,
     ngx_webtorch_handoff_slot_t *slot);
-static ngx_webtorch_give_error_t *ngx_webtorch_give_read(
+static ngx_webtorch_offload_error_t *ngx_webtorch_offload_read(
     ngx_webtorch_batch_t *batch, ngx_webtorch_handoff_slot_t *slot);
-static ngx_int_t ngx_webtorch_give_read_output(ngx_webtorch_batch_t *batch,
+static ngx_int_t ngx_webtorch_offload_read_output(ngx_webtorch_batch_t *batch,
     ngx_webtorch_handoff_slot_t *slot, uint32_t i);
-static void ngx_webtorch_give_fail(ngx_webtorch_batch_t *batch,
-    ngx_webtorch_give_error_t *error);
+static void ngx_webtorch_offload_fail(ngx_webtorch_batch_t *batch,
+    ngx_webtorch_offload_error_t *error);
 
 
-static ngx_webtorch_give_error_t  ngx_webtorch_give_too_large = {
+static ngx_webtorch_offload_error_t  ngx_webtorch_offload_too_large = {
     413, "too_large", "a batch with its results is larger than \"owner=\" of "
     "the device allows", 0
 };
 
-static ngx_webtorch_give_error_t  ngx_webtorch_give_lost = {
+static ngx_webtorch_offload_error_t  ngx_webtorch_offload_lost = {
     503, "owner_lost", "the worker that owns the device has exited while it "
     "had the request", 1
 };
 
-static ngx_webtorch_give_error_t  ngx_webtorch_give_none = {
+static ngx_webtorch_offload_error_t  ngx_webtorch_offload_none = {
     503, "owner_lost", "no worker owns the device any more", 1
 };
 
-static ngx_webtorch_give_error_t  ngx_webtorch_give_late = {
+static ngx_webtorch_offload_error_t  ngx_webtorch_offload_late = {
     504, "timeout", "the worker that owns the device did not begin in time", 0
 };
 
-static ngx_webtorch_give_error_t  ngx_webtorch_give_memory = {
+static ngx_webtorch_offload_error_t  ngx_webtorch_offload_memory = {
     500, "no_memory", "no memory for the results", 0
 };
 
 
 void
-ngx_webtorch_give_run(ngx_webtorch_batch_t *batch, ngx_uint_t n)
+ngx_webtorch_offload_run(ngx_webtorch_batch_t *batch, ngx_uint_t n)
 {
-    ngx_webtorch_conf_t          *conf;
-    ngx_webtorch_runner_t        *runner;
-    ngx_webtorch_give_error_t    *error;
-    ngx_webtorch_handoff_slot_t  *slot;
+    ngx_webtorch_conf_t           *conf;
+    ngx_webtorch_runner_t         *runner;
+    ngx_webtorch_offload_error_t  *error;
+    ngx_webtorch_handoff_slot_t   *slot;
 
     runner = batch->runner;
     conf = ngx_webtorch_get_conf(ngx_cycle);
 
     slot = ngx_webtorch_handoff_slot(conf->handoff, ngx_worker,
-                                     runner->handler->hand + n);
+                                     runner->handler->offload_slot + n);
 
     batch->started = 0;
     batch->elapsed = 0;
     batch->in_loop = 0;
 
-    ngx_webtorch_metrics_handed(runner->handler, 1);
+    ngx_webtorch_metrics_offloaded(runner->handler, 1);
 
-    error = ngx_webtorch_give_try(batch, slot, ngx_webtorch_clock_usec());
+    error = ngx_webtorch_offload_try(batch, slot, ngx_webtorch_clock_usec());
 
     if (error) {
-        ngx_webtorch_give_fail(batch, error);
+        ngx_webtorch_offload_fail(batch, error);
     }
 
-    ngx_webtorch_metrics_handed(runner->handler, -1);
+    ngx_webtorch_metrics_offloaded(runner->handler, -1);
 
-    if (error == &ngx_webtorch_give_lost) {
+    if (error == &ngx_webtorch_offload_lost) {
         ngx_webtorch_metrics_lost(runner->handler);
     }
 
@@ -110,42 +110,42 @@ ngx_webtorch_give_run(ngx_webtorch_batch_t *batch, ngx_uint_t n)
 
 /* NULL: the results are there; begun: us of the clock */
 
-static ngx_webtorch_give_error_t *
-ngx_webtorch_give_try(ngx_webtorch_batch_t *batch,
+static ngx_webtorch_offload_error_t *
+ngx_webtorch_offload_try(ngx_webtorch_batch_t *batch,
     ngx_webtorch_handoff_slot_t *slot, uint64_t begun)
 {
-    ngx_webtorch_conf_t        *conf;
-    ngx_webtorch_give_error_t  *error;
+    ngx_webtorch_conf_t           *conf;
+    ngx_webtorch_offload_error_t  *error;
 
     conf = ngx_webtorch_get_conf(ngx_cycle);
 
     while (ngx_webtorch_handoff_begin(conf->handoff, slot) != NGX_OK) {
 
-        error = ngx_webtorch_give_check(batch, begun);
+        error = ngx_webtorch_offload_check(batch, begun);
 
         if (error) {
             return error;
         }
 
-        (void) usleep(NGX_WEBTORCH_GIVE_POLL * 1000);
+        (void) usleep(NGX_WEBTORCH_OFFLOAD_POLL * 1000);
     }
 
-    if (ngx_webtorch_give_write(batch, slot) != NGX_OK) {
+    if (ngx_webtorch_offload_write(batch, slot) != NGX_OK) {
         ngx_webtorch_handoff_release(slot);
-        return &ngx_webtorch_give_too_large;
+        return &ngx_webtorch_offload_too_large;
     }
 
     ngx_webtorch_handoff_post(conf->handoff, slot);
 
-    error = ngx_webtorch_give_wait(batch, slot, begun);
+    error = ngx_webtorch_offload_wait(batch, slot, begun);
 
     if (error) {
         return error;
     }
 
-    ngx_webtorch_give_learn(batch, slot);
+    ngx_webtorch_offload_learn(batch, slot);
 
-    error = ngx_webtorch_give_read(batch, slot);
+    error = ngx_webtorch_offload_read(batch, slot);
 
     ngx_webtorch_handoff_release(slot);
 
@@ -158,19 +158,19 @@ ngx_webtorch_give_try(ngx_webtorch_batch_t *batch,
  * slot is not used again before the owner has finished.
  */
 
-static ngx_webtorch_give_error_t *
-ngx_webtorch_give_wait(ngx_webtorch_batch_t *batch,
+static ngx_webtorch_offload_error_t *
+ngx_webtorch_offload_wait(ngx_webtorch_batch_t *batch,
     ngx_webtorch_handoff_slot_t *slot, uint64_t begun)
 {
     ngx_webtorch_conf_t           *conf;
-    ngx_webtorch_give_error_t     *error;
+    ngx_webtorch_offload_error_t  *error;
     ngx_webtorch_handoff_state_e   state;
 
     conf = ngx_webtorch_get_conf(ngx_cycle);
 
     for ( ;; ) {
         state = ngx_webtorch_handoff_wait(conf->handoff, slot,
-                                          NGX_WEBTORCH_GIVE_POLL);
+                                          NGX_WEBTORCH_OFFLOAD_POLL);
 
         if (state == NGX_WEBTORCH_HANDOFF_DONE) {
             return NULL;
@@ -178,19 +178,19 @@ ngx_webtorch_give_wait(ngx_webtorch_batch_t *batch,
 
         if (state == NGX_WEBTORCH_HANDOFF_LOST) {
             ngx_webtorch_handoff_release(slot);
-            return &ngx_webtorch_give_lost;
+            return &ngx_webtorch_offload_lost;
         }
 
         if (state == NGX_WEBTORCH_HANDOFF_TAKEN) {
 
             if (__atomic_load_n(&batch->runner->stop, __ATOMIC_RELAXED)) {
-                return &ngx_webtorch_give_none;
+                return &ngx_webtorch_offload_none;
             }
 
             continue;
         }
 
-        error = ngx_webtorch_give_check(batch, begun);
+        error = ngx_webtorch_offload_check(batch, begun);
 
         if (error && ngx_webtorch_handoff_withdraw(slot) == NGX_OK) {
             return error;
@@ -205,8 +205,8 @@ ngx_webtorch_give_wait(ngx_webtorch_batch_t *batch,
  * a reload until the new ones do.
  */
 
-static ngx_webtorch_give_error_t *
-ngx_webtorch_give_check(ngx_webtorch_batch_t *batch, uint64_t begun)
+static ngx_webtorch_offload_error_t *
+ngx_webtorch_offload_check(ngx_webtorch_batch_t *batch, uint64_t begun)
 {
     ngx_webtorch_conf_t    *conf;
     ngx_webtorch_runner_t  *runner;
@@ -218,13 +218,13 @@ ngx_webtorch_give_check(ngx_webtorch_batch_t *batch, uint64_t begun)
         || ((ngx_exiting || ngx_webtorch_graceful_begun())
             && !ngx_webtorch_handoff_owned(conf->handoff)))
     {
-        return &ngx_webtorch_give_none;
+        return &ngx_webtorch_offload_none;
     }
 
     if (ngx_webtorch_elapsed_usec(ngx_webtorch_clock_usec(), begun)
         > runner->handler->timeout * 1000)
     {
-        return &ngx_webtorch_give_late;
+        return &ngx_webtorch_offload_late;
     }
 
     return NULL;
@@ -234,7 +234,7 @@ ngx_webtorch_give_check(ngx_webtorch_batch_t *batch, uint64_t begun)
 /* NGX_DECLINED: there is no room */
 
 static ngx_int_t
-ngx_webtorch_give_write(ngx_webtorch_batch_t *batch,
+ngx_webtorch_offload_write(ngx_webtorch_batch_t *batch,
     ngx_webtorch_handoff_slot_t *slot)
 {
     size_t                       size;
@@ -257,11 +257,12 @@ ngx_webtorch_give_write(ngx_webtorch_batch_t *batch,
 
     /* numbers of versions are those of a process */
 
-    slot->choice[0] = '\0';
+    slot->version_set[0] = '\0';
 
-    if (api->sizes[WEBTORCH_CHOICE]) {
-        (void) ngx_webtorch_choice_name((uint32_t) api->sizes[WEBTORCH_CHOICE],
-                                        slot->choice);
+    if (api->sizes[WEBTORCH_VERSION_SET]) {
+        (void) ngx_webtorch_version_set_name(
+                                  (uint32_t) api->sizes[WEBTORCH_VERSION_SET],
+                                  slot->version_set);
     }
 
     slot->jobs = ngx_webtorch_handoff_alloc(slot, api->njobs
@@ -313,7 +314,7 @@ ngx_webtorch_give_write(ngx_webtorch_batch_t *batch,
 
 
 ngx_uint_t
-ngx_webtorch_give_exceeds(ngx_webtorch_batch_t *batch, uint64_t rows,
+ngx_webtorch_offload_exceeds(ngx_webtorch_batch_t *batch, uint64_t rows,
     uint64_t text)
 {
     uint64_t            row;
@@ -346,7 +347,7 @@ ngx_webtorch_give_exceeds(ngx_webtorch_batch_t *batch, uint64_t rows,
  */
 
 static void
-ngx_webtorch_give_learn(ngx_webtorch_batch_t *batch,
+ngx_webtorch_offload_learn(ngx_webtorch_batch_t *batch,
     ngx_webtorch_handoff_slot_t *slot)
 {
     uint64_t                share, found;
@@ -364,17 +365,17 @@ ngx_webtorch_give_learn(ngx_webtorch_batch_t *batch,
     share = __atomic_load_n(&runner->row_share, __ATOMIC_RELAXED);
 
     share = (found > share)
-            ? found : share - (share - found) / NGX_WEBTORCH_GIVE_FORGET;
+            ? found : share - (share - found) / NGX_WEBTORCH_OFFLOAD_FORGET;
 
     __atomic_store_n(&runner->row_share, share, __ATOMIC_RELAXED);
 }
 
 
-static ngx_webtorch_give_error_t *
-ngx_webtorch_give_read(ngx_webtorch_batch_t *batch,
+static ngx_webtorch_offload_error_t *
+ngx_webtorch_offload_read(ngx_webtorch_batch_t *batch,
     ngx_webtorch_handoff_slot_t *slot)
 {
-    int64_t                      choice;
+    int64_t                      set;
     uint32_t                     i;
     ngx_uint_t                   served;
     webtorch_batch_t            *api;
@@ -394,12 +395,12 @@ ngx_webtorch_give_read(ngx_webtorch_batch_t *batch,
             continue;
         }
 
-        ngx_webtorch_fail(&api->jobs[i], part->status, part->failure);
+        ngx_webtorch_job_fail(&api->jobs[i], part->status, part->failure);
     }
 
-    choice = api->sizes[WEBTORCH_CHOICE];
+    set = api->sizes[WEBTORCH_VERSION_SET];
     ngx_memcpy(api->sizes, slot->sizes, sizeof(slot->sizes));
-    api->sizes[WEBTORCH_CHOICE] = choice;
+    api->sizes[WEBTORCH_VERSION_SET] = set;
 
     ngx_memcpy(api->steps, slot->steps, WEBTORCH_WATCH_LEN);
     ngx_memcpy(api->versions, slot->versions, WEBTORCH_WATCH_LEN);
@@ -409,8 +410,8 @@ ngx_webtorch_give_read(ngx_webtorch_batch_t *batch,
     }
 
     for (i = 0; i < batch->schema->noutputs; i++) {
-        if (ngx_webtorch_give_read_output(batch, slot, i) != NGX_OK) {
-            return &ngx_webtorch_give_memory;
+        if (ngx_webtorch_offload_read_output(batch, slot, i) != NGX_OK) {
+            return &ngx_webtorch_offload_memory;
         }
     }
 
@@ -421,7 +422,7 @@ ngx_webtorch_give_read(ngx_webtorch_batch_t *batch,
 /* strings are behind the rows that have their addresses */
 
 static ngx_int_t
-ngx_webtorch_give_read_output(ngx_webtorch_batch_t *batch,
+ngx_webtorch_offload_read_output(ngx_webtorch_batch_t *batch,
     ngx_webtorch_handoff_slot_t *slot, uint32_t i)
 {
     size_t            size;
@@ -463,8 +464,8 @@ ngx_webtorch_give_read_output(ngx_webtorch_batch_t *batch,
 
 
 static void
-ngx_webtorch_give_fail(ngx_webtorch_batch_t *batch,
-    ngx_webtorch_give_error_t *error)
+ngx_webtorch_offload_fail(ngx_webtorch_batch_t *batch,
+    ngx_webtorch_offload_error_t *error)
 {
     uint32_t            i;
     webtorch_failure_t  failure;
@@ -473,6 +474,6 @@ ngx_webtorch_give_fail(ngx_webtorch_batch_t *batch,
                              error->retry);
 
     for (i = 0; i < batch->api.njobs; i++) {
-        ngx_webtorch_fail(&batch->api.jobs[i], error->status, &failure);
+        ngx_webtorch_job_fail(&batch->api.jobs[i], error->status, &failure);
     }
 }
