@@ -121,6 +121,25 @@ def configured() -> Iterator[StartNginx]:
         server.stop()
 
 
+@pytest.fixture(scope="session")
+def idle_server() -> Iterator[Nginx]:
+    """Start one server that serves nothing, for all tests of a process."""
+    with running(Nginx()) as server:
+        yield server
+
+
+@pytest.fixture
+def reconfigured(idle_server: Nginx) -> StartNginx:
+    """Change the files of a running server, to check that it refuses them."""
+
+    def reconfigure(server: str = "", app: str = "", http: str = "") -> Nginx:
+        idle_server.write_app(app)
+        idle_server.configure(server=server, http=http)
+        return idle_server
+
+    return reconfigure
+
+
 @pytest.fixture(scope="module")
 def shared_server(request: pytest.FixtureRequest) -> Iterator[Nginx]:
     """Start one server for a module, of its SERVER, APP and HTTP."""
