@@ -2,11 +2,13 @@
 
 import ctypes
 import fcntl
+import gc
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -37,17 +39,63 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+def pytest_collection() -> Generator[None, object, object]:
+    """Let the collector rest meanwhile, and off what is made: all of it stays."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put tests first that run alone, then those of clusters, which wait for much of their time."""
+
+    def place(item: pytest.Item) -> int:
+        if is_serial(item):
+            return 0
+        return 1 if item.nodeid.startswith("tests/cluster/") else 2
+
+    items.sort(key=place)
+
+
+def is_serial(item: pytest.Item | None) -> bool:
+    """Return whether a test is marked "serial"."""
+    return item is not None and item.get_closest_marker("serial") is not None
+
+
+_alone: list[IO[str]] = []
+"""The lock of a test that runs alone, if the next one is such a test, too."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, object, object]:
     """Let a test marked "serial" run when no other one does, in any process of this tree."""
-    lock = fcntl.LOCK_EX if item.get_closest_marker("serial") else fcntl.LOCK_SH
+    lock = _alone.pop() if _alone else lock_tests(alone=is_serial(item))
+    try:
+        return (yield)
+    finally:
+        if is_serial(item) and is_serial(nextitem):
+            # all others wait already
+            _alone.append(lock)
+        else:
+            lock.close()
+
+
+def lock_tests(alone: bool) -> IO[str]:
+    """Wait until no other test runs, or none that runs alone."""
     locks = ROOT / "build"
     locks.mkdir(exist_ok=True)
-    with open(locks / "tests.lock", "w") as running, open(locks / "tests.queue", "w") as queue:
+    running = open(locks / "tests.lock", "w")  # noqa: SIM115 - closed after the test
+    with open(locks / "tests.queue", "w") as queue:
         # the test that waits for the lock holds the queue, so that no later one overtakes it
         fcntl.flock(queue, fcntl.LOCK_EX)
-        fcntl.flock(running, lock)
-        fcntl.flock(queue, fcntl.LOCK_UN)
-        return (yield)
+        fcntl.flock(running, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+    return running
 
 
 def look_after(server: Nginx) -> Iterator[Nginx]:
@@ -119,6 +167,25 @@ def configured() -> Iterator[StartNginx]:
     yield configure_one
     for server in servers:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def idle_server() -> Iterator[Nginx]:
+    """Start one server that serves nothing, for all tests of a process."""
+    with running(Nginx()) as server:
+        yield server
+
+
+@pytest.fixture
+def reconfigured(idle_server: Nginx) -> StartNginx:
+    """Change the files of a running server, to check that it refuses them."""
+
+    def reconfigure(server: str = "", app: str = "", http: str = "") -> Nginx:
+        idle_server.write_app(app)
+        idle_server.configure(server=server, http=http)
+        return idle_server
+
+    return reconfigure
 
 
 @pytest.fixture(scope="module")

@@ -41,9 +41,8 @@ def http(directive, servers="server 127.0.0.1:1;", more=""):
     return f"upstream u {{ {directive} {servers} }} {more}"
 
 
-@pytest.mark.parametrize(
-    "directive",
-    [
+def test_valid_configurations(configured):
+    directives = (
         "webtorch_balancer;",
         "webtorch_balancer key=$arg_k;",
         "webtorch_balancer app:Mine;",
@@ -53,10 +52,9 @@ def http(directive, servers="server 127.0.0.1:1;", more=""):
         "webtorch_balancer fail_status=off;",
         "webtorch_balancer fail_status=429;",
         "webtorch_balancer app:Mine fail_status=404,429,500-599 key=$arg_k;",
-    ],
-)
-def test_valid_configurations(configured, directive):
-    status, output = configured(LOCATION, APP, http=http(directive)).check()
+    )
+    upstreams = [http(each).replace(" u ", f" u{i} ", 1) for i, each in enumerate(directives)]
+    status, output = configured(app=APP, http="\n".join(upstreams)).check()
     assert status == 0, output
 
 
@@ -90,9 +88,8 @@ def test_valid_configurations(configured, directive):
         ("webtorch_balancer app:Broken;", "no network today.*app.py, line"),
     ],
 )
-def test_invalid_configurations(configured, directive, message):
-    status, output = configured(LOCATION, APP, http=http(directive)).check()
-    assert status != 0
+def test_invalid_configurations(reconfigured, directive, message):
+    output = reconfigured(LOCATION, APP, http=http(directive)).refuse()
     assert re.search(message, output), output
 
 
@@ -103,11 +100,9 @@ def test_too_many_servers_are_refused(configured):
     assert 'more than 256 servers in upstream "u"' in output
 
 
-def test_handlers_and_policies_are_distinct(configured):
+def test_handlers_and_policies_are_distinct(reconfigured):
     location = "location = /x { webtorch_handler app:Mine; }"
-    status, output = configured(location, APP).check()
-    assert status != 0
-    assert "is not decorated" in output
+    assert "is not decorated" in reconfigured(location, APP).refuse()
 
 
 def test_replaced_method_is_logged(configured):

@@ -393,11 +393,9 @@ def test_reload_of_code(start):
 
 
 @pytest.mark.parametrize("option", ["threads=2", "threads=1", "mode=inline", "mode=thread"])
-def test_refused_options(configured, option):
-    status, output = configured(
-        f"location / {{ webtorch_handler app:where {option}; }}", APP
-    ).check()
-    assert status == 1
+def test_refused_options(reconfigured, option):
+    server = reconfigured(f"location / {{ webtorch_handler app:where {option}; }}", APP)
+    output = server.refuse()
     assert re.search(
         r'"app:where" is a coroutine .*: "threads" and "mode" cannot be set in', output
     )

@@ -86,14 +86,11 @@ def test_what_only_the_main_thread_has_is_explained(server, name, text):
         ("webtorch_handler app:rows threads=2;", '"threads=2" is for functions under @webtorch'),
     ],
 )
-def test_threads_invalid_values(configured, location, message):
-    status, output = configured(f"location / {{ {location} }}", APP).check()
-    assert status == 1
-    assert message in output
+def test_threads_invalid_values(reconfigured, location, message):
+    assert message in reconfigured(f"location / {{ {location} }}", APP).refuse()
 
 
-def test_number_of_the_decorator(configured):
+def test_number_of_the_decorator(reconfigured):
     app = "import webtorch\n@webtorch.handler(threads=0)\ndef f(request): return ''"
-    status, output = configured("location / { webtorch_handler app:f; }", app).check()
-    assert status == 1
+    output = reconfigured("location / { webtorch_handler app:f; }", app).refuse()
     assert "ValueError: threads is 1 to 1024 or None, not 0" in output

@@ -108,10 +108,10 @@ LARGE = {
     # threads of nginx's pool copy, inflate, decode, encode or release these
     "body": request("/large/request", ROW.tobytes()),
     "body in memory": request("/large/buffered", ROW.tobytes()),
-    "inflated": request("/large/request", gzip.compress(ROW.tobytes()), GZIP),
+    "inflated": request("/large/request", gzip.compress(ROW.tobytes(), 1), GZIP),
     "rows": request("/large/floats", TEXT),
     "rows from memory": request("/large/buffered/floats", TEXT),
-    "inflated rows": request("/large/floats", gzip.compress(TEXT), GZIP),
+    "inflated rows": request("/large/floats", gzip.compress(TEXT, 1), GZIP),
     "raw rows": request("/large/floats", ROW.tobytes(), SHAPE, content_type=RAW),
     "archive": request("/large/floats", npz(WIDTH), content_type="application/x-npz"),
     "answer": request(

@@ -1,6 +1,5 @@
 """Bodies that a proxy without buffering has begun to pass on, when a handler gets the request."""
 
-import contextlib
 import socketserver
 import threading
 from collections.abc import Iterator
@@ -8,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from nginx import DEADLINE
+from nginx import DEADLINE, Nginx, running, wait_for
 from wire import chunked, connections, request
 
 APP = """
@@ -40,8 +39,10 @@ def guard(bytes: UInt8[Tensor, "batch 64"]) -> Float32[Tensor, "batch 1"]:
     return torch.zeros(len(bytes), 1)
 
 @webtorch.handler
-def called(request: webtorch.Request) -> dict:
-    return {"calls": calls}
+def called(request: webtorch.Request) -> list:
+    found = calls[:]
+    calls.clear()
+    return found
 """
 
 SERVER = """
@@ -93,7 +94,7 @@ class Taker(socketserver.StreamRequestHandler):
             self.rfile.read(size + 2)
 
 
-@contextlib.contextmanager
+@pytest.fixture(scope="module")
 def taker() -> Iterator[tuple[int, threading.Event]]:
     """Run a server of `Taker`; return its port, and what is set when it has a header."""
     begun = threading.Event()
@@ -108,12 +109,32 @@ def taker() -> Iterator[tuple[int, threading.Event]]:
             thread.join()
 
 
+@pytest.fixture(scope="module")
+def shared_server(taker: tuple[int, threading.Event]) -> Iterator[Nginx]:
+    with running(Nginx(SERVER.replace("TAKER", str(taker[0])), APP)) as server:
+        yield server
+
+
+@pytest.fixture
+def begun(taker: tuple[int, threading.Event]) -> threading.Event:
+    """Return what is set when the other server has a header."""
+    taker[1].clear()
+    return taker[1]
+
+
+def calls(server: Nginx) -> list[int]:
+    """Return the rows or the bytes of each call since this was last asked."""
+    found: list[int] = server.get("/called").json()
+    return found
+
+
 BODY = np.array([1, 2, 3.0]).tobytes()
 
 
 @pytest.mark.parametrize("path", ["/train", "/size", "/stream", "/v2/models/train/infer"])
-def test_body_that_is_not_complete(start, path):
-    server = start(SERVER.replace("TAKER", "1"), APP)
+def test_body_that_is_not_complete(server, path):
+    message = "the request body has not been read to its end"
+    logged = server.log().count(message)
     body = np.zeros(1000).tobytes()
     whole = request(path, body, content_type="application/octet-stream")
     with connections(server, 1) as (wire,):
@@ -121,39 +142,36 @@ def test_body_that_is_not_complete(start, path):
         answer = wire.answer()
     assert answer.status == 500
     assert answer.json()["code"] == "incomplete_body"
-    server.wait_for_log("the request body has not been read to its end")
-    assert server.get("/called").json() == {"calls": []}
+    wait_for(lambda: server.log().count(message) > logged, message)
+    assert calls(server) == []
 
 
 @pytest.mark.parametrize("path", ["/train", "/stream"])
-def test_body_that_came_with_the_headers(start, path):
-    server = start(SERVER.replace("TAKER", "1"), APP)
+def test_body_that_came_with_the_headers(server, path):
     with connections(server, 1) as (wire,):
         wire.send(request(path, np.zeros(3).tobytes(), content_type="application/octet-stream"))
         assert wire.answer().status == 200
-    assert sum(server.get("/called").json()["calls"]) == 3
+    assert sum(calls(server)) == 3
 
 
 @pytest.mark.parametrize("path", ["/train", "/size", "/stream", "/guarded"])
 @pytest.mark.parametrize("body", [BODY, chunked([BODY[:8], BODY[8:]])], ids=["length", "chunked"])
 @pytest.mark.parametrize("cut", [0, 12])
-def test_body_that_was_passed_on(start, path, body, cut):
+def test_body_that_was_passed_on(server, begun, path, body, cut):
     encoding = ("Transfer-Encoding: chunked",) if body != BODY else ()
     whole = request(f"/taken{path}", body, *encoding, content_type="application/octet-stream")
-    with taker() as (port, begun):
-        server = start(SERVER.replace("TAKER", str(port)), APP)
-        with connections(server, 1) as (wire,):
-            wire.send(whole[: len(whole) - cut])
-            assert begun.wait(DEADLINE)
-            wire.send(whole[len(whole) - cut :])
-            answer = wire.answer()
-    calls = server.get("/called").json()["calls"]
+    with connections(server, 1) as (wire,):
+        wire.send(whole[: len(whole) - cut])
+        assert begun.wait(DEADLINE)
+        wire.send(whole[len(whole) - cut :])
+        answer = wire.answer()
+    called = calls(server)
     if cut == 0:
         # it has come with the headers: nginx has kept it
         assert answer.status == 200
-        assert sum(calls) == (24 if path in ("/size", "/guarded") else 3)
+        assert sum(called) == (24 if path in ("/size", "/guarded") else 3)
         return
-    assert calls == []
+    assert called == []
     if path == "/guarded":
         assert answer.status == 403
     else:
@@ -162,8 +180,7 @@ def test_body_that_was_passed_on(start, path, body, cut):
 
 @pytest.mark.parametrize("page", ["stream", "size"])
 @pytest.mark.parametrize("encoding", ["Transfer-Encoding: chunked", "X-Length: yes"])
-def test_body_that_was_refused(start, page, encoding):
-    server = start(SERVER.replace("TAKER", "1"), APP)
+def test_body_that_was_refused(server, page, encoding):
     (worker,) = server.workers()
     body = bytes(200_000)
     if "chunked" in encoding:
@@ -174,4 +191,4 @@ def test_body_that_was_refused(start, page, encoding):
         answer = wire.answer()
     assert (answer.status, answer.body) == (200, b"0" if page == "size" else b"")
     assert server.workers() == [worker]
-    assert sum(server.get("/called").json()["calls"]) == 0
+    assert sum(calls(server)) == 0

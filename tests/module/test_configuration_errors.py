@@ -34,9 +34,7 @@ def signature(text: str) -> str:
 
 def refused(server) -> str:
     """Check a configuration that must be refused; return its [emerg] line."""
-    status, output = server.check()
-    assert status == 1, output
-    line = next(line for line in output.splitlines() if "[emerg]" in line)
+    line = next(line for line in server.refuse().splitlines() if "[emerg]" in line)
     number = 1 + server.conf.read_text().split("webtorch_handler")[0].count("\n")
     assert line.endswith(f"in {server.conf}:{number}"), line
     return line
@@ -68,24 +66,24 @@ def refused(server) -> str:
         ("import os; os.abort()", "crashed on signal 6 while it was loaded"),
     ],
 )
-def test_code_that_does_not_load(configured, app, message):
-    line = refused(configured(LOCATION, app))
+def test_code_that_does_not_load(reconfigured, app, message):
+    line = refused(reconfigured(LOCATION, app))
     assert re.search(re.escape(message).replace(r"\.\*", ".*"), line), line
 
 
-def test_missing_module(configured):
-    line = refused(configured("location = /f { webtorch_handler nowhere:f; }"))
+def test_missing_module(reconfigured):
+    line = refused(reconfigured("location = /f { webtorch_handler nowhere:f; }"))
     assert "ModuleNotFoundError: No module named 'nowhere'" in line
 
 
-def test_file_in_place_of_a_module(configured):
-    line = refused(configured("location = /f { webtorch_handler ./jobs/app.py:f; }"))
+def test_file_in_place_of_a_module(reconfigured):
+    line = refused(reconfigured("location = /f { webtorch_handler ./jobs/app.py:f; }"))
     assert 'handlers are named by modules, not by files: "jobs.app:f"' in line
 
 
-def test_coroutine_of_tensors(configured):
+def test_coroutine_of_tensors(reconfigured):
     text = '(x: Float32[Tensor, "batch 2"]) -> Float32[Tensor, "batch 2"]: return x'
-    line = refused(configured(LOCATION, f"{HEAD}\n@webtorch.infer\nasync def f{text}"))
+    line = refused(reconfigured(LOCATION, f"{HEAD}\n@webtorch.infer\nasync def f{text}"))
     assert 'webtorch handler "app:f": SignatureError: it is a coroutine' in line
 
 
@@ -133,8 +131,8 @@ def test_coroutine_of_tensors(configured):
         ('(x: "Nothing") -> Float32[Tensor, "2"]', "its annotations cannot be read"),
     ],
 )
-def test_signatures_that_cannot_be_served(configured, text, message):
-    assert message in refused(configured(LOCATION, signature(text)))
+def test_signatures_that_cannot_be_served(reconfigured, text, message):
+    assert message in refused(reconfigured(LOCATION, signature(text)))
 
 
 @pytest.mark.parametrize("other", ["proxy_pass http://127.0.0.1:1;", "empty_gif;"])

@@ -18,9 +18,7 @@ LINE = 1 + HEAD.count("\n")
 
 
 def refused(server) -> str:
-    status, output = server.check()
-    assert status == 1, output
-    return next(line for line in output.splitlines() if "[emerg]" in line)
+    return next(line for line in server.refuse().splitlines() if "[emerg]" in line)
 
 
 @pytest.mark.parametrize(
@@ -33,9 +31,9 @@ def refused(server) -> str:
         ("handler", "(request=None)", 'the default of its parameter "request"'),
     ],
 )
-def test_signatures_that_cannot_be_served(configured, decorator, signature, message):
+def test_signatures_that_cannot_be_served(reconfigured, decorator, signature, message):
     app = f"{HEAD}@webtorch.{decorator}\ndef f{signature}: return 1\n"
-    server = configured(r"location ~ ^/(?<id>\d+)$ { webtorch_handler app:f; }", app)
+    server = reconfigured(r"location ~ ^/(?<id>\d+)$ { webtorch_handler app:f; }", app)
     line = refused(server)
     assert 'webtorch handler "app:f": SignatureError: ' in line and message in line
     assert f"app.py, line {LINE})" in line
@@ -43,7 +41,7 @@ def test_signatures_that_cannot_be_served(configured, decorator, signature, mess
     assert line.endswith(f"in {server.conf}:{number}")
 
 
-def test_argument_of_one_location_only(configured):
+def test_argument_of_one_location_only(reconfigured):
     app = f"{HEAD}@webtorch.handler\ndef f(request, id): return id\n"
     locations = r"""
     location ~ ^/(?<id>\d+)$ { webtorch_handler app:f; }
@@ -51,7 +49,7 @@ def test_argument_of_one_location_only(configured):
         webtorch_handler app:f;
     }
     """
-    server = configured(locations, app)
+    server = reconfigured(locations, app)
     line = refused(server)
     number = 1 + server.conf.read_text().rpartition("webtorch_handler")[0].count("\n")
     assert 'nothing fills its parameter "id"' in line

@@ -110,14 +110,12 @@ def test_assigned_buffer_is_shared_and_saved(start, lock, directory):
         ("nn.init.zeros_(model.module.bias)", 'model "net": its weights are changed after Model()'),
     ],
 )
-def test_weights_changed_after_the_model_are_refused(configured, after, text):
-    server = configured(SERVER, app("nn.Linear(1, 1)", after=after), http=ZONE)
-    status, output = server.check()
-    assert status == 1
+def test_weights_changed_after_the_model_are_refused(configured, reconfigured, after, text):
+    code = app("nn.Linear(1, 1)", after=after)
+    output = reconfigured(SERVER, code, http=ZONE).refuse()
     assert text in output
     assert "pass them as Model(..., weights=...)" in output
-    server.configure(http="")
-    assert server.check()[0] == 0
+    assert configured(SERVER, code).check()[0] == 0
 
 
 def test_loaded_weights_are_those_of_the_first_worker_alone(configured):

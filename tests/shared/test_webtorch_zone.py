@@ -132,17 +132,16 @@ def test_old_layouts_are_freed(start):
         train(server, 1, width)
 
 
-def test_zone_too_small_names_needed_size(configured):
-    server = configured(SERVER, app(width=10000), http="webtorch_zone models:4k;")
-    status, output = server.check()
-    assert status == 1
+def test_zone_too_small_names_needed_size(configured, reconfigured):
+    code = app(width=10000)
+    output = reconfigured(SERVER, code, http="webtorch_zone models:4k;").refuse()
     needed = re.search(
         r'"webtorch_zone" models of 4096 bytes is too small, the models need (\d+)k at least',
         output,
     )
     assert needed
-    server.configure(http=f"webtorch_zone models:{needed[1]}k;")
-    assert server.check()[0] == 0
+    zone = f"webtorch_zone models:{needed[1]}k;"
+    assert configured(SERVER, code, http=zone).check()[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -163,10 +162,9 @@ def test_invalid_directives(configured, directive, message):
     assert message in output
 
 
-def test_models_that_cannot_be_shared_are_refused(configured):
+def test_models_that_cannot_be_shared_are_refused(reconfigured):
     text = app().replace("nn.Linear(2, 1)", "nn.Linear(2, 1, dtype=torch.complex64)")
-    status, output = configured(SERVER, text, http=ZONE).check()
-    assert status == 1
+    output = reconfigured(SERVER, text, http=ZONE).refuse()
     assert 'tensor "weight" of torch.complex64 cannot be shared by workers' in output
 
 

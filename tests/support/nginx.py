@@ -274,6 +274,23 @@ class Nginx:
             "new workers",
         )
 
+    def refuse(self) -> str:
+        """Reload with a configuration that must be refused; return what it logged meanwhile.
+
+        The master has imported PyTorch already, so this is ten times as fast as `check`.
+        """
+        seen = len(self.log())
+        self.process.send_signal(signal.SIGHUP)
+
+        def refusal() -> str | None:
+            log = self.log()[seen:]
+            assert "start worker process" not in log, f"it is not refused: {log}"
+            found = re.search(r"\[emerg\].*\n", log)
+            return found and found[0]
+
+        self.expected_in_log.append(re.escape(wait_for(refusal, "a refusal").strip()))
+        return self.log()[seen:]
+
     def quit(self) -> int:
         """Stop gracefully; return the exit status."""
         self.process.send_signal(signal.SIGQUIT)

@@ -1,6 +1,7 @@
 """The imports among the files of the package, lazy ones and those of types included."""
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -14,7 +15,10 @@ def module_of(path):
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-MODULES = {module_of(path): ast.parse(path.read_text()) for path in ROOT.rglob("*.py")}
+@functools.cache
+def modules():
+    """Return the syntax trees of the package's files."""
+    return {module_of(path): ast.parse(path.read_text()) for path in ROOT.rglob("*.py")}
 
 
 def imports(tree):
@@ -25,34 +29,37 @@ def imports(tree):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             members = {f"{node.module}.{alias.name}" for alias in node.names}
-            names |= members & MODULES.keys()
-            if not members <= MODULES.keys():
+            names |= members & modules().keys()
+            if not members <= modules().keys():
                 names.add(node.module)
     return names
 
 
-GRAPH = {name: imports(tree) for name, tree in MODULES.items()}
+@functools.cache
+def graph():
+    """Return what each file of the package imports."""
+    return {name: imports(tree) for name, tree in modules().items()}
 
 
 def test_imports_have_no_circle():
     def visit(name, path):
         assert name not in path, " -> ".join([*path[path.index(name) :], name])
-        for other in sorted(GRAPH[name] & MODULES.keys()):
+        for other in sorted(graph()[name] & modules().keys()):
             visit(other, [*path, name])
 
-    for name in GRAPH:
+    for name in graph():
         visit(name, [])
 
 
 def test_imports_of_worker_are_its_own():
-    users = {name for name, used in GRAPH.items() if any("webtorch._worker" in u for u in used)}
+    users = {name for name, used in graph().items() if any("webtorch._worker" in u for u in used)}
     # and of requests in the process of a test, which the same code runs
     assert users and all(re.match(r"webtorch\.(_worker|testing)\.", name) for name in users)
 
 
 def test_imports_of_zone():
     outside = set()
-    for name, used in GRAPH.items():
+    for name, used in graph().items():
         if name.startswith("webtorch._zone."):
             outside |= {u for u in used if u.startswith("webtorch") and "._zone" not in u}
     # the package itself for its version, counts for checkpoints that are written
@@ -68,7 +75,7 @@ def test_imports_of_zone():
 
 
 def test_imports_of_cffi():
-    users = {name for name, used in GRAPH.items() if "webtorch._native" in used}
+    users = {name for name, used in graph().items() if "webtorch._native" in used}
     modules = ("bridge", "loading.loader")
     modules += ("cluster.model_counts", "cluster.settings", "control.draining", "control.peers")
     modules += ("exchange.failures", "exchange.replies", "exchange.requests")

@@ -495,10 +495,9 @@ def good(site: Float32[Tensor, "batch 8"]) -> Float32[Tensor, "batch 8"]: return
         ("webtorch_access app:good; webtorch_access off", "is duplicate"),
     ],
 )
-def test_configuration_errors(configured, directive, error):
-    server = configured(f"location /x {{ {directive}; }}", CONFLICT)
-    status, output = server.check()
-    assert status == 1
+def test_configuration_errors(reconfigured, directive, error):
+    server = reconfigured(f"location /x {{ {directive}; }}", CONFLICT)
+    output = server.refuse()
     assert re.search(rf"\[emerg\].*{error}.*{re.escape(str(server.conf))}:\d+", output), output
 
 

@@ -238,8 +238,6 @@ def tell(bytes: UInt8[Tensor, "batch 64"]) -> UInt8[Tensor, "batch 64"]:
         ("app:noted", "is a function of requests"),
     ],
 )
-def test_configuration_errors(configured, directive, error):
-    server = configured(f"webtorch_log {directive};", APP)
-    status, output = server.check()
-    assert status == 1
+def test_configuration_errors(reconfigured, directive, error):
+    output = reconfigured(f"webtorch_log {directive};", APP).refuse()
     assert re.search(rf"\[emerg\].*{re.escape(error)}", output), output

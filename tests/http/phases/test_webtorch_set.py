@@ -318,8 +318,6 @@ def hold(request):
         ("$number app:logged", "is a function of requests"),
     ],
 )
-def test_configuration_errors(configured, directive, error):
-    server = configured(f"location / {{ webtorch_set {directive}; }}", APP)
-    status, output = server.check()
-    assert status == 1
+def test_configuration_errors(reconfigured, directive, error):
+    output = reconfigured(f"location / {{ webtorch_set {directive}; }}", APP).refuse()
     assert re.search(rf"\[emerg\].*{re.escape(error)}", output), output

@@ -289,10 +289,8 @@ def plain(body_bytes: Float32[Tensor, "batch 1"]) -> Float32[Tensor, "batch"]:
         ),
     ],
 )
-def test_configuration_is_refused(configured, server, app, message):
-    status, output = configured(server, app).check()
-    assert status != 0
-    assert message in output
+def test_configuration_is_refused(reconfigured, server, app, message):
+    assert message in reconfigured(server, app).refuse()
 
 
 def test_new_code_continues_streams(start):

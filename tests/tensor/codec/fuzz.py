@@ -43,7 +43,7 @@ TARGETS["npz"] += ("-DFUZZ_MAX_FACTOR=1032",)
 MUTATORS = {"npz": "fuzz_npz.c"}
 
 FLAGS = (
-    "-g",
+    "-gline-tables-only",
     "-O1",
     "-fno-omit-frame-pointer",
     "-fsanitize=fuzzer-no-link,address,undefined",
