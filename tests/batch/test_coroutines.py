@@ -399,5 +399,5 @@ def test_refused_options(configured, option):
     ).check()
     assert status == 1
     assert re.search(
-        r'"app:where" is a coroutine .*: "threads" and "mode" cannot be set in', output
+        r'"app:where" is a coroutine .*: "threads=" and "mode=" cannot be set in', output
     )
