@@ -52,7 +52,7 @@ ngx_webtorch_runner_init_process(ngx_cycle_t *cycle, ngx_int_t torch)
     threads->nthreaded = 0;
     threads->torch = torch;
 
-    ngx_webtorch_retire_init_process(cycle->log);
+    ngx_webtorch_retire_init_process(ngx_webtorch_done_notify, cycle->log);
 
     ngx_webtorch_done.fd = eventfd(0, EFD_NONBLOCK|EFD_CLOEXEC);
 

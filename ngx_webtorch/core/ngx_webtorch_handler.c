@@ -50,11 +50,6 @@ ngx_webtorch_handler_init(ngx_webtorch_handler_t *handler)
     handler->queue = 65536;
     handler->queue_size = 256 * 1024 * 1024;
     handler->timeout = 60000;
-    handler->max_streams = 4096;
-    handler->max_steps = 4096;
-    handler->idle = 300000;
-    handler->ping = 20000;
-    handler->resume_buffer = 16384;
 }
 
 

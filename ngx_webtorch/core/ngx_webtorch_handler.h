@@ -92,24 +92,12 @@ struct ngx_webtorch_handler_s {
     ngx_webtorch_handler_t *shadowed;     /* of which it gets copies; NULL: it
                                              is no shadow */
 
-    /* streams only */
-    const ngx_str_t        *stream_option;    /* the last one that was set, or
-                                             NULL */
-    ngx_uint_t              max_streams;  /* in a worker */
-    ngx_msec_t              idle;         /* between chunks */
-    ngx_msec_t              ping;         /* to a client that waits */
-    ngx_msec_t              resume;       /* time in which a client may come
-                                             back; 0: it may not */
-    size_t                  resume_buffer;    /* bytes of answers that are kept
-                                             for it */
-    ngx_str_t               origins;      /* of WebSockets; empty: same host */
-    ngx_str_t               protocols;
-    ngx_uint_t              deflate;      /* messages of WebSockets may be
-                                             compressed */
+    /* streams only; their options are in data, see http/stream */
+    ngx_uint_t              resume;       /* clients may come back: states are
+                                             in the zone */
     ngx_webtorch_handler_t *life;         /* opens and closes; or NULL */
     ngx_uint_t              life_threads; /* of these calls */
     ngx_webtorch_handler_t *opener;       /* of a generate function; or NULL */
-    ngx_uint_t              max_steps;    /* of a generation */
     ngx_uint_t              loaded;       /* its schema is known in a worker */
     void                   *streams;      /* in a worker, of http/stream */
 

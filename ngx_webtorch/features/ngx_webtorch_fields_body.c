@@ -19,6 +19,14 @@
 
 static int ngx_webtorch_fields_format(ngx_webtorch_fields_t *fields,
     const ngx_webtorch_field_t *field);
+static void ngx_webtorch_body_read(ngx_webtorch_fields_t *fields,
+    const ngx_webtorch_part_t *type, const ngx_webtorch_part_t *body);
+static ngx_webtorch_type_e ngx_webtorch_body_detect(
+    ngx_webtorch_fields_t *fields, ngx_webtorch_type_e declared,
+    const ngx_webtorch_part_t *body);
+static ngx_webtorch_type_e ngx_webtorch_body_format(
+    ngx_webtorch_type_e declared, ngx_webtorch_type_e detected,
+    const unsigned char *p, size_t len);
 static int ngx_webtorch_body_decode(ngx_webtorch_fields_t *fields,
     const ngx_webtorch_part_t *encoding, ngx_webtorch_part_t *body);
 static int ngx_webtorch_body_inflate(ngx_webtorch_fields_t *fields, int bits,
@@ -56,10 +64,8 @@ ngx_webtorch_fields_body(ngx_webtorch_fields_t *fields,
     const ngx_webtorch_part_t *type, const ngx_webtorch_part_t *encoding,
     const ngx_webtorch_part_t *received)
 {
-    size_t                name;
-    ngx_webtorch_part_t   body, head;
-    ngx_webtorch_type_e   declared, detected;
-    const unsigned char  *p;
+    size_t               name;
+    ngx_webtorch_part_t  body;
 
     body = *received;
 
@@ -72,17 +78,88 @@ ngx_webtorch_fields_body(ngx_webtorch_fields_t *fields,
     name = ngx_webtorch_fields_enter(fields, NGX_WEBTORCH_CODING_NONE,
                                      (const unsigned char *) "body", 4);
 
-    p = (const unsigned char *) body.data;
-    declared = ngx_webtorch_content_type(type);
+    ngx_webtorch_body_read(fields, type, &body);
 
-    if (declared == NGX_WEBTORCH_TYPE_MULTIPART) {
-        ngx_webtorch_fields_multipart(fields, type, p, body.len);
-        goto done;
+    ngx_webtorch_fields_leave(fields, name);
+}
+
+
+static void
+ngx_webtorch_body_read(ngx_webtorch_fields_t *fields,
+    const ngx_webtorch_part_t *type, const ngx_webtorch_part_t *body)
+{
+    size_t                len;
+    ngx_webtorch_type_e   declared, detected;
+    const unsigned char  *p;
+
+    p = (const unsigned char *) body->data;
+    len = body->len;
+
+    declared = ngx_webtorch_content_type(type);
+    detected = ngx_webtorch_body_detect(fields, declared, body);
+
+    if (declared == NGX_WEBTORCH_TYPE_GRAPHQL
+        && detected != NGX_WEBTORCH_TYPE_XML
+        && detected != NGX_WEBTORCH_TYPE_MULTIPART
+        && detected != NGX_WEBTORCH_TYPE_FORM
+        && ngx_webtorch_fields_graphql(fields, NGX_WEBTORCH_CODING_NONE, p,
+                                       len))
+    {
+        return;
     }
 
-    head = body;
+    switch (ngx_webtorch_body_format(declared, detected, p, len)) {
 
-    if (fields->json_len && fields->json_len < body.len) {
+    case NGX_WEBTORCH_TYPE_JSON:
+        ngx_webtorch_fields_json(fields, NGX_WEBTORCH_PLACE_JSON, p, len);
+        break;
+
+    case NGX_WEBTORCH_TYPE_XML:
+        ngx_webtorch_fields_xml(fields, p, len);
+        break;
+
+    case NGX_WEBTORCH_TYPE_MULTIPART:
+        ngx_webtorch_fields_multipart(fields, type, p, len);
+        break;
+
+    case NGX_WEBTORCH_TYPE_FORM:
+
+        if (detected == NGX_WEBTORCH_TYPE_BINARY) {
+            ngx_webtorch_fields_form_bytes(fields, NGX_WEBTORCH_PLACE_FORM, p,
+                                           len);
+            break;
+        }
+
+        ngx_webtorch_fields_form(fields, NGX_WEBTORCH_PLACE_FORM, p, len);
+        break;
+
+    case NGX_WEBTORCH_TYPE_BINARY:
+        fields->binary = 1;
+        break;
+
+    default:
+        ngx_webtorch_fields_plain(fields, NGX_WEBTORCH_PLACE_TEXT, 0, p, len);
+        break;
+    }
+}
+
+
+/* what is declared as multipart is read so: the type has the boundary */
+
+static ngx_webtorch_type_e
+ngx_webtorch_body_detect(ngx_webtorch_fields_t *fields,
+    ngx_webtorch_type_e declared, const ngx_webtorch_part_t *body)
+{
+    ngx_webtorch_part_t  head;
+    ngx_webtorch_type_e  detected;
+
+    if (declared == NGX_WEBTORCH_TYPE_MULTIPART) {
+        return declared;
+    }
+
+    head = *body;
+
+    if (fields->json_len && fields->json_len < body->len) {
         head.len = fields->json_len;
     }
 
@@ -95,94 +172,55 @@ ngx_webtorch_fields_body(ngx_webtorch_fields_t *fields,
         fields->flaws |= NGX_WEBTORCH_FLAW_TYPE;
     }
 
-    /* the detected format decides: applications often ignore the type */
+    return detected;
+}
 
+
+/*
+ * The format by which a body is read.  The detected one decides, as
+ * applications often ignore the type; the declared one does where nothing was
+ * detected.
+ */
+
+static ngx_webtorch_type_e
+ngx_webtorch_body_format(ngx_webtorch_type_e declared,
+    ngx_webtorch_type_e detected, const unsigned char *p, size_t len)
+{
     switch (detected) {
 
     case NGX_WEBTORCH_TYPE_JSON:
-
-        if (declared == NGX_WEBTORCH_TYPE_GRAPHQL
-            && ngx_webtorch_fields_graphql(fields, NGX_WEBTORCH_CODING_NONE, p,
-                                           body.len))
-        {
-            break;
-        }
-
-        ngx_webtorch_fields_json(fields, NGX_WEBTORCH_PLACE_JSON, p, body.len);
-        break;
-
     case NGX_WEBTORCH_TYPE_XML:
-        ngx_webtorch_fields_xml(fields, p, body.len);
-        break;
-
     case NGX_WEBTORCH_TYPE_MULTIPART:
-        ngx_webtorch_fields_multipart(fields, type, p, body.len);
-        break;
+        return detected;
+
+    case NGX_WEBTORCH_TYPE_FORM:
+        return (declared == NGX_WEBTORCH_TYPE_TEXT) ? declared : detected;
 
     case NGX_WEBTORCH_TYPE_BINARY:
 
         /* form parsers also read bytes that are not text */
 
-        if (declared == NGX_WEBTORCH_TYPE_FORM) {
-            ngx_webtorch_fields_form_bytes(fields, NGX_WEBTORCH_PLACE_FORM, p,
-                                           body.len);
-
-        } else if (declared == NGX_WEBTORCH_TYPE_TEXT
-                   && !ngx_webtorch_content_is_known(p, body.len))
+        if (declared == NGX_WEBTORCH_TYPE_FORM
+            || (declared == NGX_WEBTORCH_TYPE_TEXT
+                && !ngx_webtorch_content_is_known(p, len))
+            || (declared == NGX_WEBTORCH_TYPE_XML && *p == '<'))
         {
-            ngx_webtorch_fields_plain(fields, NGX_WEBTORCH_PLACE_TEXT, 0, p,
-                                      body.len);
-
-        } else if (declared == NGX_WEBTORCH_TYPE_XML && *p == '<') {
-            ngx_webtorch_fields_xml(fields, p, body.len);
-
-        } else if (declared != NGX_WEBTORCH_TYPE_GRAPHQL
-                   || !ngx_webtorch_fields_graphql(fields,
-                                             NGX_WEBTORCH_CODING_NONE, p,
-                                             body.len))
-        {
-            fields->binary = 1;
+            return declared;
         }
 
-        break;
-
-    case NGX_WEBTORCH_TYPE_FORM:
-        if (declared == NGX_WEBTORCH_TYPE_TEXT) {
-            ngx_webtorch_fields_plain(fields, NGX_WEBTORCH_PLACE_TEXT, 0, p,
-                                      body.len);
-            break;
-        }
-
-        ngx_webtorch_fields_form(fields, NGX_WEBTORCH_PLACE_FORM, p, body.len);
-        break;
+        return detected;
 
     default:
-        if (declared == NGX_WEBTORCH_TYPE_FORM) {
-            ngx_webtorch_fields_form(fields, NGX_WEBTORCH_PLACE_FORM, p,
-                                     body.len);
 
-        } else if (declared == NGX_WEBTORCH_TYPE_JSON) {
-            ngx_webtorch_fields_json(fields, NGX_WEBTORCH_PLACE_JSON, p,
-                                     body.len);
-
-        } else if (declared == NGX_WEBTORCH_TYPE_XML) {
-            ngx_webtorch_fields_xml(fields, p, body.len);
-
-        } else if (declared != NGX_WEBTORCH_TYPE_GRAPHQL
-                   || !ngx_webtorch_fields_graphql(fields,
-                                             NGX_WEBTORCH_CODING_NONE, p,
-                                             body.len))
+        if (declared == NGX_WEBTORCH_TYPE_FORM
+            || declared == NGX_WEBTORCH_TYPE_JSON
+            || declared == NGX_WEBTORCH_TYPE_XML)
         {
-            ngx_webtorch_fields_plain(fields, NGX_WEBTORCH_PLACE_TEXT, 0, p,
-                                      body.len);
+            return declared;
         }
 
-        break;
+        return NGX_WEBTORCH_TYPE_TEXT;
     }
-
-done:
-
-    ngx_webtorch_fields_leave(fields, name);
 }
 
 

@@ -8,6 +8,7 @@
 #include "ngx_http_webtorch_protocol.h"
 #include "ngx_http_webtorch_shadow_conf.h"
 #include "ngx_http_webtorch_stream_conf.h"
+#include "ngx_http_webtorch_stream_option.h"
 
 
 /* bytes of a batch that another worker runs; pages are allocated when
@@ -28,6 +29,8 @@ static char *ngx_http_webtorch_set_model(ngx_conf_t *cf,
     ngx_str_t *option);
 static char *ngx_http_webtorch_serve_function(ngx_conf_t *cf,
     ngx_http_webtorch_loc_conf_t *wlcf, ngx_str_t *name);
+static ngx_webtorch_handler_t *ngx_http_webtorch_add_handler(ngx_conf_t *cf,
+    ngx_str_t *name);
 static char *ngx_http_webtorch_serve_location(ngx_conf_t *cf,
     ngx_http_webtorch_loc_conf_t *wlcf, ngx_http_handler_pt handler);
 
@@ -246,12 +249,16 @@ ngx_http_webtorch_conf_handler(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
-    handler = ngx_webtorch_handler_add(cf, &value[1]);
+    handler = ngx_http_webtorch_add_handler(cf, &value[1]);
     if (handler == NULL) {
         return NGX_CONF_ERROR;
     }
 
     for (i = 2; i < cf->args->nelts; i++) {
+
+        if (ngx_http_webtorch_stream_option(handler, &value[i]) == NGX_OK) {
+            continue;
+        }
 
         if (ngx_strncmp(value[i].data, "model=", 6) == 0) {
             rv = ngx_http_webtorch_set_model(cf, wlcf, handler, &value[i]);
@@ -548,13 +555,33 @@ static char *
 ngx_http_webtorch_serve_function(ngx_conf_t *cf,
     ngx_http_webtorch_loc_conf_t *wlcf, ngx_str_t *name)
 {
-    wlcf->handler = ngx_webtorch_handler_add(cf, name);
+    wlcf->handler = ngx_http_webtorch_add_handler(cf, name);
     if (wlcf->handler == NULL) {
         return NGX_CONF_ERROR;
     }
 
     return ngx_http_webtorch_serve_location(cf, wlcf,
                                             ngx_http_webtorch_content_handler);
+}
+
+
+/* its schema, and with it whether it is a stream, is known later */
+
+static ngx_webtorch_handler_t *
+ngx_http_webtorch_add_handler(ngx_conf_t *cf, ngx_str_t *name)
+{
+    ngx_webtorch_handler_t  *handler;
+
+    handler = ngx_webtorch_handler_add(cf, name);
+    if (handler == NULL) {
+        return NULL;
+    }
+
+    if (ngx_http_webtorch_stream_create_conf(cf, handler) != NGX_OK) {
+        return NULL;
+    }
+
+    return handler;
 }
 
 

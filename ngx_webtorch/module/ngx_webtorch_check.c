@@ -381,19 +381,6 @@ ngx_webtorch_check_handler(ngx_cycle_t *cycle, ngx_webtorch_handler_t *handler,
 
     handler->schema = report->schema;
 
-    if (handler->stream_option
-        && handler->schema.kind != WEBTORCH_STREAM
-        && handler->schema.stream == 0)
-    {
-        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
-                      "webtorch handler \"%V\": \"%V=\" is for functions "
-                      "under @webtorch.stream and @webtorch.generate, and for "
-                      "those that yield in %V:%ui",
-                      &handler->name, handler->stream_option,
-                      &handler->file, handler->line);
-        return NGX_ERROR;
-    }
-
     if (ngx_webtorch_check_threads(cycle, handler) != NGX_OK) {
         return NGX_ERROR;
     }
@@ -525,8 +512,8 @@ ngx_webtorch_check_coroutine(ngx_cycle_t *cycle,
     if (handler->threads || handler->mode != NGX_WEBTORCH_MODE_AUTO) {
         ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
                       "webtorch handler \"%V\" is a coroutine (\"async def\"), "
-                      "which runs in asyncio's loop: \"threads\" and \"mode\" "
-                      "cannot be set in %V:%ui",
+                      "which runs in asyncio's loop: \"threads=\" and "
+                      "\"mode=\" cannot be set in %V:%ui",
                       &handler->name, &handler->file, handler->line);
         return NGX_ERROR;
     }

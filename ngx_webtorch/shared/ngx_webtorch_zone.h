@@ -11,6 +11,8 @@
  *     graceful  a reload: old workers serve until the new ones do
  *     leave     a worker exits when few clients have to wait for the next one
  *     memory    workers that outgrow webtorch_worker_memory
+ *     retire    a worker that cannot serve any more, for example without its
+ *               device
  *     record    a stream that survives its worker: its states, its answers
  *     segment   blocks of the zone with records
  *     records   which worker has each, and when they expire

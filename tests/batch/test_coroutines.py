@@ -397,5 +397,5 @@ def test_refused_options(reconfigured, option):
     server = reconfigured(f"location / {{ webtorch_handler app:where {option}; }}", APP)
     output = server.refuse()
     assert re.search(
-        r'"app:where" is a coroutine .*: "threads" and "mode" cannot be set in', output
+        r'"app:where" is a coroutine .*: "threads=" and "mode=" cannot be set in', output
     )

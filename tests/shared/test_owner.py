@@ -34,7 +34,7 @@ def test_batches_of_all_workers_run_in_one(server):
         pids |= {row[0] for row in rows}
     (owner,) = pids
     assert owner in server.workers()
-    assert f"{owner}#{owner}: the worker runs the functions that others hand over" in server.log()
+    assert f"{owner}#{owner}: the worker runs the functions that others offload" in server.log()
     found = [server.get("/pid").json() for _ in range(60)]
     assert {each["pid"] for each in found if each["owner"]} <= {owner}
     assert len({each["pid"] for each in found}) > 1

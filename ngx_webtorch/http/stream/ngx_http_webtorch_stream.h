@@ -4,7 +4,7 @@
  * it comes.  The files from the bottom to the top: handshake, account, table,
  * deflate, row, output, encode, input, resume, decode, chunk, format, head,
  * pump, ping, turn, document, upkeep, http, websocket, content, generator,
- * generate, generate_protocol, conf.
+ * generate, generate_protocol, option, conf.
  *
  * A chunk is a job of the handler's runner, so that rows of all streams that
  * are ready are one call.  A stream has one chunk in a call at a time.  Beside
@@ -75,20 +75,36 @@ typedef struct {
 } ngx_http_webtorch_stream_loc_t;
 
 
-/* handler->data of a stream, from the time when the configuration is read */
+/* handler->data of a location, from the time when the configuration is read */
 
 typedef struct {
-    ngx_array_t                *locations;   /* of locations, see above */
-    ngx_str_t                   name;        /* of the function */
-    webtorch_schema_t           wire;        /* without what is not sent */
-    webtorch_schema_t           open_wire;   /* of a generate function's open,
+    ngx_array_t                  *locations; /* of locations, see above */
+    ngx_str_t                     name;      /* of the function */
+    webtorch_schema_t             wire;      /* without what is not sent */
+    webtorch_schema_t             open_wire; /* of a generate function's open,
                                                 in a worker */
 
-    /* with "resume" */
-    ngx_webtorch_record_form_t  form;
-    u_char                      digest[NGX_WEBTORCH_RECORD_DIGEST];
-    ngx_webtorch_records_t     *records;     /* in a worker; or NULL */
-    ngx_uint_t                  orphaned;    /* no worker will continue them */
+    /* options of the directive */
+    const ngx_str_t              *option;    /* one that is set, or NULL */
+    ngx_uint_t                    max_streams;   /* in a worker */
+    ngx_uint_t                    max_steps; /* of a generation */
+    ngx_msec_t                    idle;      /* between chunks */
+    ngx_msec_t                    ping;      /* to a client that waits */
+    ngx_msec_t                    resume;    /* time in which a client may come
+                                                back; 0: it may not */
+    size_t                        resume_buffer; /* bytes of answers that are
+                                                kept for it */
+    ngx_str_t                     origins;   /* of WebSockets; empty: those of
+                                                the same host */
+    ngx_str_t                     protocols; /* of WebSockets */
+    ngx_uint_t                    deflate;   /* messages of WebSockets may be
+                                                compressed */
+
+    /* with "resume=" */
+    ngx_webtorch_record_form_t    form;
+    u_char                        digest[NGX_WEBTORCH_RECORD_DIGEST];
+    ngx_webtorch_records_t       *records;   /* in a worker; or NULL */
+    ngx_uint_t                    orphaned;  /* no worker will continue them */
 } ngx_http_webtorch_stream_conf_t;
 
 

@@ -5,6 +5,7 @@
 #include "ngx_http_webtorch_stream_generator.h"
 #include "ngx_http_webtorch_protocol.h"
 #include "ngx_http_webtorch_stream_content.h"
+#include "ngx_http_webtorch_stream_option.h"
 #include "ngx_http_webtorch_stream_upkeep.h"
 
 #include <ngx_md5.h>
@@ -21,6 +22,32 @@ static ngx_int_t ngx_http_webtorch_stream_check_resume(ngx_cycle_t *cycle,
 
 
 ngx_int_t
+ngx_http_webtorch_stream_create_conf(ngx_conf_t *cf,
+    ngx_webtorch_handler_t *handler)
+{
+    ngx_http_webtorch_stream_conf_t  *conf;
+
+    conf = ngx_pcalloc(cf->pool, sizeof(ngx_http_webtorch_stream_conf_t));
+    if (conf == NULL) {
+        return NGX_ERROR;
+    }
+
+    conf->locations = ngx_array_create(cf->pool, 1,
+                                       sizeof(ngx_http_webtorch_stream_loc_t));
+    if (conf->locations == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_http_webtorch_stream_options_init(conf);
+
+    handler->data = conf;
+    handler->check = ngx_http_webtorch_stream_check;
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
 ngx_http_webtorch_stream_add_location(ngx_conf_t *cf,
     ngx_webtorch_handler_t *handler, ngx_http_core_loc_conf_t *clcf)
 {
@@ -28,22 +55,6 @@ ngx_http_webtorch_stream_add_location(ngx_conf_t *cf,
     ngx_http_webtorch_stream_conf_t  *conf;
 
     conf = handler->data;
-
-    if (conf == NULL) {
-        conf = ngx_pcalloc(cf->pool, sizeof(ngx_http_webtorch_stream_conf_t));
-        if (conf == NULL) {
-            return NGX_ERROR;
-        }
-
-        conf->locations = ngx_array_create(cf->pool, 1,
-                                      sizeof(ngx_http_webtorch_stream_loc_t));
-        if (conf->locations == NULL) {
-            return NGX_ERROR;
-        }
-
-        handler->data = conf;
-        handler->check = ngx_http_webtorch_stream_check;
-    }
 
     loc = ngx_array_push(conf->locations);
     if (loc == NULL) {
@@ -63,6 +74,10 @@ static ngx_int_t
 ngx_http_webtorch_stream_check(ngx_cycle_t *cycle,
     ngx_webtorch_handler_t *handler)
 {
+    if (ngx_http_webtorch_stream_options_check(cycle, handler) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     if (handler->schema.stream & WEBTORCH_STREAM_GENERATE) {
         ngx_http_webtorch_stream_set_locations(handler->data,
                                     ngx_http_webtorch_stream_generate_handler);
@@ -192,7 +207,7 @@ ngx_http_webtorch_stream_check_resume(ngx_cycle_t *cycle,
     if (handler->name.len >= WEBTORCH_MODEL_LEN) {
         ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
                       "webtorch handler \"%V\" has too long a name for "
-                      "\"resume\" in %V:%ui",
+                      "\"resume=\" in %V:%ui",
                       &handler->name, &handler->file, handler->line);
         return NGX_ERROR;
     }
@@ -200,15 +215,15 @@ ngx_http_webtorch_stream_check_resume(ngx_cycle_t *cycle,
     ngx_webtorch_record_form_init(&conf->form,
                                   &schema->inputs[schema->ninputs
                                                   - schema->nstates],
-                                  schema->nstates, handler->resume_buffer);
+                                  schema->nstates, conf->resume_buffer);
 
     size = conf->form.size + 2 * sizeof(ngx_webtorch_record_t);
 
     if (size > wcf->zone_size) {
         ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
-                      "webtorch handler \"%V\": a stream with \"resume\" takes "
-                      "%uz bytes of \"webtorch_zone\", which has %uz bytes in "
-                      "%V:%ui",
+                      "webtorch handler \"%V\": a stream with \"resume=\" "
+                      "takes %uz bytes of \"webtorch_zone\", which has %uz "
+                      "bytes in %V:%ui",
                       &handler->name, size, wcf->zone_size,
                       &handler->file, handler->line);
         return NGX_ERROR;

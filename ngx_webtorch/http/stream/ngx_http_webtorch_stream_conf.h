@@ -9,6 +9,10 @@
 #include "ngx_http_webtorch_stream.h"
 
 
+/* with the defaults of all options, as data of the handler */
+ngx_int_t ngx_http_webtorch_stream_create_conf(ngx_conf_t *cf,
+    ngx_webtorch_handler_t *handler);
+
 /*
  * A location that has the handler, after nginx has merged its settings.  When
  * the handler's schema is known, and it is that of a stream, the location is

@@ -493,7 +493,7 @@ ngx_http_webtorch_stream_generate_answer(ngx_http_webtorch_stream_t *st,
     st->nsteps++;
 
     if (ngx_http_webtorch_stream_chunk_done(st, job)
-        || st->nsteps >= st->handler->max_steps)
+        || st->nsteps >= st->conf->max_steps)
     {
         st->ended = 1;
     }

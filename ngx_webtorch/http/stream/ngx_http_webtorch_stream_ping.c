@@ -18,7 +18,7 @@ ngx_http_webtorch_stream_ping_start(ngx_http_webtorch_stream_t *st)
 
     st->since = ngx_current_msec;
 
-    ngx_add_timer(&st->pinging.event, st->handler->ping);
+    ngx_add_timer(&st->pinging.event, st->conf->ping);
 }
 
 
@@ -37,14 +37,14 @@ ngx_http_webtorch_stream_ping_handler(ngx_event_t *ev)
 
     passed = ngx_current_msec - st->since;
 
-    if (passed < st->handler->ping) {
-        ngx_add_timer(ev, st->handler->ping - passed);
+    if (passed < st->conf->ping) {
+        ngx_add_timer(ev, st->conf->ping - passed);
         return;
     }
 
     st->since = ngx_current_msec;
 
-    ngx_add_timer(ev, st->handler->ping);
+    ngx_add_timer(ev, st->conf->ping);
 
     /* a client that reads nothing needs none; no item is cut by one */
 

@@ -199,7 +199,7 @@ ngx_http_webtorch_stream_read_handler(ngx_http_request_t *r)
             && ngx_http_webtorch_stream_ping(st) != NGX_OK)
         {
             (void) ngx_webtorch_error(&st->err, NGX_HTTP_REQUEST_TIME_OUT,
-                       "idle", "no chunk came for as long as \"idle\" allows");
+                       "idle", "no chunk came for as long as \"idle=\" allows");
             ngx_http_webtorch_stream_end_with_error(st);
         }
     }
@@ -492,10 +492,10 @@ ngx_http_webtorch_stream_wait_read(ngx_http_webtorch_stream_t *st)
     ngx_msec_t  passed, left;
 
     passed = ngx_current_msec - st->since;
-    left = (passed < st->handler->idle) ? st->handler->idle - passed : 1;
+    left = (passed < st->conf->idle) ? st->conf->idle - passed : 1;
 
     if (st->ping) {
-        left = ngx_min(left, st->handler->ping);
+        left = ngx_min(left, st->conf->ping);
     }
 
     ngx_add_timer(st->request->connection->read, left);
@@ -507,7 +507,7 @@ ngx_http_webtorch_stream_wait_read(ngx_http_webtorch_stream_t *st)
 static ngx_int_t
 ngx_http_webtorch_stream_ping(ngx_http_webtorch_stream_t *st)
 {
-    if (ngx_current_msec - st->since >= st->handler->idle) {
+    if (ngx_current_msec - st->since >= st->conf->idle) {
         return NGX_DECLINED;
     }
 

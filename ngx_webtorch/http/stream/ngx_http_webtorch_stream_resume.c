@@ -69,7 +69,7 @@ ngx_http_webtorch_stream_add_record(ngx_http_request_t *r,
     ngx_http_webtorch_stream_t *st)
 {
     if (st->conf->records == NULL
-        || ngx_webtorch_records_add(st->conf->records, st->handler->resume,
+        || ngx_webtorch_records_add(st->conf->records, st->conf->resume,
                                     &st->claim)
            != NGX_OK)
     {

@@ -54,15 +54,18 @@ ngx_int_t
 ngx_http_webtorch_stream_create(ngx_http_request_t *r,
     ngx_webtorch_handler_t *handler, ngx_http_webtorch_stream_t **stream)
 {
-    ngx_http_webtorch_stream_t   *st;
-    ngx_http_webtorch_streams_t  *streams;
+    ngx_http_webtorch_stream_t       *st;
+    ngx_http_webtorch_streams_t      *streams;
+    ngx_http_webtorch_stream_conf_t  *conf;
+
+    conf = handler->data;
 
     streams = ngx_http_webtorch_streams_get(handler);
     if (streams == NULL) {
         return NGX_ERROR;
     }
 
-    if (streams->n >= handler->max_streams) {
+    if (streams->n >= conf->max_streams) {
         return NGX_BUSY;
     }
 
@@ -152,6 +155,7 @@ static ngx_http_webtorch_streams_t *
 ngx_http_webtorch_streams_get(ngx_webtorch_handler_t *handler)
 {
     ngx_http_webtorch_streams_t      *streams;
+    ngx_http_webtorch_stream_conf_t  *conf;
     ngx_http_webtorch_stream_rows_t  *rows;
 
     if (handler->streams) {
@@ -170,7 +174,9 @@ ngx_http_webtorch_streams_get(ngx_webtorch_handler_t *handler)
         rows->next = 1;
     }
 
-    if (ngx_http_webtorch_stream_add_rows(rows, 2 * handler->max_streams)
+    conf = handler->data;
+
+    if (ngx_http_webtorch_stream_add_rows(rows, 2 * conf->max_streams)
         != NGX_OK)
     {
         return NULL;

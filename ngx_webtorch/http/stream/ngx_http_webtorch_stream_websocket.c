@@ -85,20 +85,20 @@ ngx_http_webtorch_stream_websocket_check(ngx_http_request_t *r,
         return ngx_http_webtorch_refuse(r, 426, "upgrade_required", error);
     }
 
-    if (!ngx_http_webtorch_stream_handshake_allowed(r, &st->handler->origins)) {
+    if (!ngx_http_webtorch_stream_handshake_allowed(r, &st->conf->origins)) {
         return ngx_http_webtorch_refuse(r, NGX_HTTP_FORBIDDEN, "wrong_origin",
                    "pages of this origin may not open WebSockets here, see "
-                   "\"origins\"");
+                   "\"origins=\"");
     }
 
-    ngx_http_webtorch_stream_handshake_choose(r, &st->handler->protocols,
+    ngx_http_webtorch_stream_handshake_choose(r, &st->conf->protocols,
                                               &w->handshake.protocol);
 
 #if (NGX_THREADS)
 
     /* only a thread inflates what is large */
 
-    if (st->handler->deflate
+    if (st->conf->deflate
         && ngx_http_webtorch_stream_handshake_extend(r, &w->handshake)
            != NGX_OK)
     {

@@ -272,7 +272,7 @@ def plain(body_bytes: Float32[Tensor, "batch 1"]) -> Float32[Tensor, "batch"]:
         pytest.param(
             "webtorch_access app:plain ping=1s; location / { return 200; }",
             APP + PLAIN,
-            '"app:plain": "ping=" is for functions under @webtorch.stream and @webtorch.generate',
+            'invalid parameter "ping=1s"',
             id="not_a_stream_in_a_phase",
         ),
         pytest.param(

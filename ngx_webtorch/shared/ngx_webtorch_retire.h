@@ -13,8 +13,11 @@
 #include <ngx_core.h>
 
 
-/* called in a worker, before its event loop */
-void ngx_webtorch_retire_init_process(ngx_log_t *log);
+/*
+ * Called in a worker, before its event loop.  notify() wakes the event loop, in
+ * any thread, so that it calls the handler below.
+ */
+void ngx_webtorch_retire_init_process(void (*notify)(void), ngx_log_t *log);
 
 /* whether a thread wants it, see ngx_webtorch_retire() */
 ngx_uint_t ngx_webtorch_retire_wanted(void);

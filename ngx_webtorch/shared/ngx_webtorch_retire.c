@@ -1,7 +1,6 @@
 
 #include "ngx_webtorch_retire.h"
 #include "ngx_webtorch_api.h"
-#include "ngx_webtorch_done.h"
 #include "ngx_webtorch_graceful.h"
 #include "ngx_webtorch_leave.h"
 #include "ngx_webtorch_timer.h"
@@ -17,12 +16,15 @@ static void ngx_webtorch_retire_timer_handler(ngx_event_t *ev);
 
 
 static ngx_atomic_t          ngx_webtorch_retire_flag;
+static void                (*ngx_webtorch_retire_notify)(void);
 static ngx_webtorch_timer_t  ngx_webtorch_retire_timer;
 
 
 void
-ngx_webtorch_retire_init_process(ngx_log_t *log)
+ngx_webtorch_retire_init_process(void (*notify)(void), ngx_log_t *log)
 {
+    ngx_webtorch_retire_notify = notify;
+
     ngx_webtorch_timer_init(&ngx_webtorch_retire_timer,
                             ngx_webtorch_retire_timer_handler, NULL, log);
 
@@ -42,7 +44,7 @@ ngx_webtorch_retire(const char *text, size_t len)
 
     ngx_webtorch_log(WEBTORCH_LOG_ERROR, text, len);
 
-    ngx_webtorch_done_notify();
+    ngx_webtorch_retire_notify();
 }
 
 
