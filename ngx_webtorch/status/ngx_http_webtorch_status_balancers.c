@@ -46,7 +46,7 @@ ngx_http_webtorch_status_balancers(ngx_http_webtorch_family_t *f)
           ngx_http_webtorch_server_ejections },
         { "webtorch_balancer_ejected", "gauge", NULL,
           "1: the server is ejected.", ngx_http_webtorch_server_ejected },
-        { "webtorch_balancer_out", "gauge", NULL,
+        { "webtorch_balancer_ejected_by_order", "gauge", NULL,
           "1: an operator has ejected the server.",
           ngx_http_webtorch_server_out },
         { "webtorch_balancer_in_flight", "gauge", NULL,

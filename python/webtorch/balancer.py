@@ -125,7 +125,7 @@ class Servers:
     server: Tensor
     """Numbers as in `Samples.server`, int64 `[servers]`."""
 
-    inflight: Tensor
+    in_flight: Tensor
     """Requests in flight, int64 `[servers]`."""
 
     ejected: Tensor

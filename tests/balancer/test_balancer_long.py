@@ -16,7 +16,7 @@ APP = """
     import torch
 
     def score(servers):
-        print("in flight:", int(servers.inflight.sum()), file=sys.stderr, flush=True)
+        print("in flight:", int(servers.in_flight.sum()), file=sys.stderr, flush=True)
         return torch.ones(len(servers))
 """
 

@@ -53,7 +53,7 @@ def test_orders_of_balancer(start, backends):
     assert describe()[addresses[1]] == "ejected by an operator"
     labels = f'upstream="u",server="{addresses[1]}"'
     metrics = server.get("/status?format=prometheus").text
-    assert f"webtorch_balancer_out{{{labels}}} 1" in metrics
+    assert f"webtorch_balancer_ejected_by_order{{{labels}}} 1" in metrics
     assert f"webtorch_balancer_ejected{{{labels}}} 0" in metrics
     problems = server.get("/status?format=json").json()["problems"]
     assert any(addresses[1] in each for each in problems)

@@ -136,7 +136,7 @@ def test_scores():
 
 def test_function_not_called_without_servers():
     none = Servers(*[torch.zeros(0)] * 7)
-    assert len(Scores(lambda servers: servers.inflight.max()).scales(none)) == 0
+    assert len(Scores(lambda servers: servers.in_flight.max()).scales(none)) == 0
 
 
 def test_broken_policy_falls_back(start, backends):

@@ -24,7 +24,7 @@ SAMPLE = np.dtype(
 SERVER = np.dtype(
     [
         ("server", "<u4"),
-        ("inflight", "<u4"),
+        ("in_flight", "<u4"),
         ("ejected", "<u4"),
         ("service", "<f4"),
         ("concurrency", "<f4"),
