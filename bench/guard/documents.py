@@ -348,6 +348,28 @@ def with_body(base: Request, rng: random.Random) -> Request:
     return replace(base.with_header(b"Content-Type", kind), method=method, body=body)
 
 
+def authorization(rng: random.Random) -> str:
+    """Return credentials as clients send them, and as documentation writes them."""
+    a, b, secret = word(rng), word(rng), token(rng)
+    return rng.choice(
+        [
+            *(f"Bearer {secret}", f"bearer {secret}.{token(rng)}.{token(rng)}", f"token {secret}"),
+            f"Basic {b64encode(rng.randbytes(rng.randint(3, 90))).decode()}",
+            f"Basic {b64encode(rng.randbytes(rng.randint(3, 90))).decode()}",
+            f"Basic {b64encode(f'{a}:{password(rng)}'.encode()).decode()}",
+            f"Basic {b64encode(f'{a}@{b}.com:{secret}'.encode()).decode()}",
+            *(f"ApiKey {secret}", f"Key {secret}", f"{secret}", f"{a} {secret}", f"{a}:{secret}"),
+            *(
+                f"Bearer ${{{a.upper()}_TOKEN}}",
+                f"Bearer $({a} -{b[0]} .{b} {a}/{b})",
+                f"Bearer <{a}>",
+            ),
+            *(f"Bearer {{{{{a}}}}}", f"Bearer YOUR_{a.upper()}_TOKEN", f'Token token="{secret}"'),
+            f'{a.title()} key="{secret}", signature="{token(rng)}=", headers="host date"',
+        ]
+    )
+
+
 def header(rng: random.Random) -> tuple[bytes, bytes]:
     """Return a header that clients send."""
     a, b, n, hexes = word(rng), word(rng), rng.randint(0, 99), "0123456789abcdef"
@@ -476,4 +498,8 @@ def dressed(request: Request, rng: random.Random) -> Request:
     if rng.random() < 0.3:
         more.append(cookies(rng))
     headers += [each for each in more if each[0].lower() not in names]
+    if rng.random() < 0.3:
+        # recorded ones are of a few kinds, and their secrets were replaced
+        headers = [each for each in headers if each[0].lower() != b"authorization"]
+        headers.append((b"Authorization", authorization(rng).encode("ascii", "replace")))
     return replace(request, headers=headers)

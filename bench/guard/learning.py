@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote_from_bytes
 
-import normal
 import numpy as np
 import torch
 import traffic
+import values
 from numpy.typing import NDArray
 from reading import Numbers, Reader, Request
 from torch import Tensor
@@ -80,7 +80,7 @@ def sites(rows: list[Row], reader: Reader) -> Iterator[Site]:
 def paste(base: Request, rng: random.Random) -> Request:
     """Return a request to a page of pastes, with code, markup or prose."""
     while True:
-        value, kind, _ = normal.value(rng)
+        value, kind, _ = values.value(rng)
         if kind in PASTES:
             break
     request = traffic.put(value, "form", base, rng, ("content",))

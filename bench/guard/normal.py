@@ -9,7 +9,6 @@ import json
 import random
 import string
 import sysconfig
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -47,6 +46,40 @@ CODE_NAMES = [
     "prompt",
     "file",
 ]
+ENDINGS = (
+    *(
+        "war",
+        "jar",
+        "mar",
+        "pt",
+        "onnx",
+        "zip",
+        "tar.gz",
+        "whl",
+        "rb",
+        "php",
+        "py",
+        "js",
+        "ts",
+        "sh",
+    ),
+    *(
+        "pdf",
+        "docx",
+        "xlsx",
+        "csv",
+        "json",
+        "yaml",
+        "yml",
+        "xml",
+        "html",
+        "txt",
+        "md",
+        "log",
+        "sql",
+    ),
+    *("png", "jpg", "mp4", "wav", "bin", "db", "conf", "ini", "env", "lock", "toml", "bak", "exe"),
+)
 TEXT_NAMES = [
     "comment",
     "message",
@@ -252,7 +285,8 @@ def person(rng: random.Random) -> str:
     made = fake(rng)
     return rng.choice(
         [
-            made.name(),
+            *(made.name(), f"{made.first_name()} {made.last_name()}"),
+            f"{fake(rng, 'en_US').first_name()} {fake(rng, 'en_US').last_name()}",
             f"{made.first_name()} {rng.choice(APOSTROPHES)}",
             made.address().replace("\n", rng.choice(["\n", ", ", "; "])),
             made.company() + rng.choice(["", " & Co.", " (Ltd.)", " - Sons"]),
@@ -329,6 +363,8 @@ def search(rng: random.Random) -> str:
             f'{{{a}="{b}"}} |= "error" | json',
             f"project = {a.upper()} AND status in (Open, 'In Progress') ORDER BY created",
             f"SELECT {a}, {b} FROM {word(rng)} WHERE {a} = {n}",
+            *(f"({a}={b.upper()} and {b}={word(rng)})", f"{a}=()", f"{a}=*", f"({a}={b})"),
+            f'({a}=={n}) and ({b}="{word(rng).title()}") sortby {a}/sort.descending',
             f"how to {a} {rng.choice(WORDS)} {b} in {rng.choice(['sql', 'bash', 'php', 'js'])}",
         ]
     )
@@ -528,6 +564,11 @@ def address(rng: random.Random) -> str:
             f"http://localhost:{rng.randint(80, 9999)}/{word(rng)}",
             f"postgres://{word(rng)}:{word(rng)}@{word(rng)}:5432/{word(rng)}",
             f"mailto:{made.email()}",
+            f"{rng.choice(['ftp', 'sftp', 'ftps', 'tcp', 'ws', 'redis'])}://{made.ipv4()}",
+            f"{rng.choice(['ftp', 'http'])}://{made.ipv4()}:{rng.randint(21, 9999)}/{word(rng)}",
+            made.file_name(),
+            f"{word(rng)}_{word(rng)}.{rng.choice(ENDINGS)}",
+            f"{word(rng)}/{word(rng)}-{rng.randint(0, 9)}.{rng.choice(ENDINGS)}",
             f"arn:aws:iam::{rng.randint(1, 1 << 31)}:role/{word(rng)}",
             f"{word(rng)}/{word(rng)}@{rng.randint(0, 9)}.{rng.randint(0, 9)}",
             f"image/webp,*/*;q=0.{rng.randint(1, 9)}",
@@ -572,31 +613,13 @@ def structured(rng: random.Random) -> str:
             f":{word(rng)}",
             f"#{rng.getrandbits(24):06x}",
             f"{rng.randint(1, 9)} {word(rng)}, {rng.randint(1, 9)} {word(rng)}",
+            f'"{english(rng)[:60]}"',
+            " ".join(each.title() for each in faker("en_US").words(rng.randint(2, 3))),
+            f"{rng.randint(1, 199)} {rng.randint(1, 99)}th {rng.choice(['Avenue', 'Street'])}",
+            f"'{word(rng)}'",
+            ",".join(rng.choice("-+!") + word(rng) for _ in range(rng.randint(2, 9))),
+            " ".join(f"${rng.choice('abcdefu')} {word(rng)}" for _ in range(rng.randint(2, 6))),
+            "|".join(english(rng)[:20] for _ in range(rng.randint(2, 6))),
+            f'{english(rng)[:40]}\r\n\r\n"{word(rng)}"',
         ]
     )
-
-
-# how often each kind is made, and where it is put by preference
-KINDS: tuple[tuple[Callable[[random.Random], str], int, tuple[str, ...]], ...] = (
-    (prose, 5, tuple(TEXT_NAMES)),
-    (english, 8, tuple(TEXT_NAMES)),
-    (person, 4, tuple(TEXT_NAMES)),
-    (formula, 2, ()),
-    (search, 4, ("q", "query", "search", "filter", "$filter", "jql", "where", "term", "s")),
-    (log_line, 2, ("log", "message", "line", "error", "stack", "text")),
-    (markup, 4, tuple(CODE_NAMES)),
-    (code, 5, tuple(CODE_NAMES)),
-    (sql, 4, ("q", "query", "sql", "statement", "stmt", "command", "cypher", "flux", "aql")),
-    (saml, 1, ("SAMLResponse", "SAMLRequest", "wresult", "xml", "assertion", "request")),
-    (opaque, 4, ()),
-    (slug, 5, ()),
-    (address, 3, ()),
-    (password, 2, ("password", "pass", "pwd", "secret", "new_password")),
-    (structured, 5, ()),
-)
-
-
-def value(rng: random.Random) -> tuple[str, str, tuple[str, ...]]:
-    """Return a value, its kind, and names of fields that hold such values."""
-    make, _, names = rng.choices(KINDS, [weight for _, weight, _ in KINDS])[0]
-    return make(rng), make.__name__, names

@@ -57,6 +57,7 @@ def row(each: dict) -> Row:
 
 # --- payloads in requests ---
 
+FORM = b"application/x-www-form-urlencoded"
 PLACES = ("query", "form", "json", "xml", "multipart", "cookie", "header", "path", "graphql")
 HEADERS = (
     b"User-Agent",
@@ -182,6 +183,21 @@ def put(
     body, kind = make_body(payload, place, rng, names)
     method = plain.method if plain.method in ("POST", "PUT", "PATCH") else "POST"
     return replace(plain.with_header(b"Content-Type", kind), method=method, body=body)
+
+
+def put_name(payload: str, base: Request, rng: random.Random) -> Request:
+    """Return a request like `base` in which a value is the name of a field."""
+    raw, value = payload.encode("utf8", "surrogateescape"), filler(rng)
+    place = rng.choice(("query", "form", "json"))
+    if place == "query":
+        pairs = [base.query] if base.query else []
+        pairs.append(encode_url(raw, rng) + b"=" + quote(value).encode())
+        return replace(base, query=b"&".join(pairs))
+    body, kind = quote_from_bytes(raw).encode() + b"=" + quote(value).encode(), FORM
+    if place == "json":
+        text = payload.encode("utf8", "replace").decode()
+        body, kind = json.dumps(strings(rng) | {text: value}).encode(), b"application/json"
+    return replace(base.with_header(b"Content-Type", kind), method="POST", body=body)
 
 
 def encode_url(raw: bytes, rng: random.Random) -> bytes:

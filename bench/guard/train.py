@@ -3,13 +3,14 @@
     .venv/bin/python bench/guard/train.py [--folds 4] [--only FOLD ...] [--out weights.safetensors]
 
 Data: recorded requests of real-dev.jsonl.gz (MIT, Apache-2.0 and BSD, see its README) and the lists
-of payloads in it (MIT), attacks of HttpParamsDataset (MIT) in train.tsv.gz, word lists of the OWASP
-Core Rule Set (Apache-2.0), names and prose of Faker (MIT), and templates in this folder. The tests
-of gotestwaf and of the CRS in real-dev are never learned. A fold is tested on them, and on sites
+of payloads in it (MIT), attacks of HttpParamsDataset (MIT) in train.tsv.gz, strings that rules of
+the OWASP Core Rule Set match, and its word lists (Apache-2.0), names and prose of Faker (MIT), and
+templates in this folder. The tests of gotestwaf and of the CRS in real-dev are never learned. A fold is tested on them, and on sites
 and lists of payloads that it has not learned; thresholds are those at which a share of the normal
 requests of these sites is denied. With --sites each site of a fold is learned by a SiteGuard, which
 then judges other requests of it. With --out a FieldClassifier of webtorch.detect is written that
-has learned all of it. Needs the package faker, and the lists' folder as $CRS_RULES.
+has learned all of it. Needs the package faker, and as $CRS_RULES the folder of the rules of version
+4, and after a colon that of version 3, which has a list more.
 """
 
 import argparse
@@ -30,11 +31,11 @@ import documents
 import interpreters
 import learning
 import model
-import normal
 import numpy as np
 import places
 import torch
 import traffic
+import values
 from rates import SHARES, show, thresholds_of
 from reading import ROOT, Reader
 from traffic import Row
@@ -46,7 +47,7 @@ REAL = SHARED / "real-dev.jsonl.gz"
 TABLE = SHARED / "train.tsv.gz"
 DATA = (
     "recorded requests of 39 repositories (MIT, Apache-2.0, BSD), lists of PayloadsAllTheThings"
-    " (MIT), attacks of HttpParamsDataset (MIT), word lists of the OWASP Core Rule Set"
+    " (MIT), attacks of HttpParamsDataset (MIT), rules and word lists of the OWASP Core Rule Set"
     " (Apache-2.0), Faker (MIT), templates of WebTorch"
 )
 SAMPLE = 200  # requests in the file of the weights
@@ -80,7 +81,7 @@ def generated(real: list[Row], normals: int, bad: int, seed: int) -> list[Row]:
     made = []
     for number in range(normals):
         base = rng.choice(by_site[rng.choice(sites)]).request
-        value, kind, names = normal.value(rng)
+        value, kind, names = values.value(rng)
         chosen = names or traffic.NAMES
         if rng.random() < 0.1:
             chosen = (places.key(rng),)
@@ -140,6 +141,11 @@ def generated(real: list[Row], normals: int, bad: int, seed: int) -> list[Row]:
         elif share < 0.12:
             payload, place = rng.choice(["", "", " "]) + payload + rng.choice(["", "\n"]), "text"
             request = replace(traffic.put(payload, "form", base, rng), body=payload.encode())
+        elif share < 0.16:
+            if rng.random() < 0.2:
+                payload, family = rng.choice(attacks.OPERATORS), "nosql"
+            place = "name"
+            request = traffic.put_name(payload, base, rng)
         else:
             if rng.random() < 0.25 and place != "path":
                 payload = traffic.filler(rng) + rng.choice(["", " ", ""]) + payload
@@ -235,9 +241,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--real", type=Path, default=REAL)
     parser.add_argument("--folds", type=int, default=4)
-    parser.add_argument("--only", type=int, nargs="*", help="folds that are tried")
-    parser.add_argument("--normal", type=int, default=12000, help="requests that are made up")
-    parser.add_argument("--attacks", type=int, default=14000, help="attacks that are made up")
+    parser.add_argument("--only", type=int, nargs="*", help="folds that are tried, or none")
+    parser.add_argument("--normal", type=int, default=24000, help="requests that are made up")
+    parser.add_argument("--attacks", type=int, default=24000, help="attacks that are made up")
     parser.add_argument("--pasted", type=int, default=1500, help="those of a test")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--least", type=int, default=3)
@@ -245,10 +251,13 @@ def main() -> None:
     parser.add_argument("--sites", action="store_true", help="try guards that learn a site")
     parser.add_argument("--out", type=Path, help="weights of a net that has learned all rows")
     parser.add_argument(
+        "--shift", type=float, help="the logit of a score of 0.5, instead of --denied"
+    )
+    parser.add_argument(
         "--denied",
         type=float,
         choices=SHARES,
-        default=0.01,
+        default=0.005,
         help="part of the normal requests that a threshold of 0.5 would have denied in the folds",
     )
     options = parser.parse_args()
@@ -260,7 +269,7 @@ def main() -> None:
     tested: list[Row] = []
     found: list[np.ndarray] = []
     of_sites = []
-    for fold in options.only or range(options.folds):
+    for fold in range(options.folds) if options.only is None else options.only:
         begin = time.time()
         held = {each.group for each in real if fold_of(each.group, options.folds) == fold}
         net, words, data = trained(train_rows(real, held, options), reader, options)
@@ -278,15 +287,18 @@ def main() -> None:
             classifier = model.published(net, words, often, kinds, shift, most=options.most)
             out = [each for each in real if each.group in held and not is_judge(each)]
             of_sites += learning.measure(classifier, out, reader)
-    print("all folds")
-    if of_sites:
-        learning.report(of_sites)
-    thresholds = report(tested, np.concatenate(found))
+    if found:
+        print("all folds")
+        if of_sites:
+            learning.report(of_sites)
+        thresholds = report(tested, np.concatenate(found))
     if options.out:
         rows = train_rows(real, set(), options)
         net, words, data = trained(rows, reader, options)
         kinds = tuple(name for name, _ in traffic.FAMILIES)
-        shift = thresholds[SHARES.index(options.denied)]
+        shift = options.shift
+        if shift is None:
+            shift = thresholds[SHARES.index(options.denied)]
         often = words.often(data)
         classifier = model.published(net, words, often, kinds, shift, most=options.most)
         classifier.sample = sample(rows, reader, lambda each: model.scores(net, each, words), shift)
