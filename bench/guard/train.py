@@ -5,12 +5,12 @@
 Data: recorded requests of real-dev.jsonl.gz (MIT, Apache-2.0 and BSD, see its README) and the lists
 of payloads in it (MIT), attacks of HttpParamsDataset (MIT) in train.tsv.gz, strings that rules of
 the OWASP Core Rule Set match, and its word lists (Apache-2.0), names and prose of Faker (MIT), and
-templates in this folder. The tests of gotestwaf and of the CRS in real-dev are never learned. A fold is tested on them, and on sites
-and lists of payloads that it has not learned; thresholds are those at which a share of the normal
-requests of these sites is denied. With --sites each site of a fold is learned by a SiteGuard, which
-then judges other requests of it. With --out a FieldClassifier of webtorch.detect is written that
-has learned all of it. Needs the package faker, and as $CRS_RULES the folder of the rules of version
-4, and after a colon that of version 3, which has a list more.
+templates in this folder. The tests of gotestwaf and of the CRS in real-dev are never learned. A
+fold is tested on them, and on sites and lists of payloads that it has not learned; thresholds are
+those at which a share of the normal requests of these sites is denied. With --sites each site of a
+fold is learned by a SiteGuard, which then judges other requests of it. With --out a FieldClassifier
+of webtorch.detect is written that has learned all of it. Needs the package faker, and as $CRS_RULES
+the folder of the rules of version 4, and after a colon that of version 3, which has a list more.
 """
 
 import argparse

@@ -107,7 +107,7 @@ def test_rehearsal_keeps_what_is_common(shipped, library):
     """A label changes the score of its request, and those of others little, as in examples/."""
     own = FieldClassifier.pretrained()
     assert float(own.rehearsal().detach()) < 0.2
-    request = (b"GET", b"/?motto=carpe+diem", (AGENT,), b"")
+    request = (b"GET", b"/?motto=carpe+diem%3B+noctem", (AGENT,), b"")
     labelled, other = (
         [torch.tensor([each]) for each in row(library, *each[:3])]
         for each in (request, (b"GET", b"/other?page=7", (AGENT,)))
