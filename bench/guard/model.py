@@ -176,7 +176,8 @@ def published(
     through = net.out.weight[0].abs()
     weight = rows[:, 0].abs() + (rows[:, 1:].abs() * through).sum(1)
     # above some dozen times it is the weight that counts
-    order = (weight * torch.from_numpy(often).clamp(max=50).sqrt())[1:].argsort(descending=True)
+    count = torch.from_numpy(often).log1p().clamp(max=4)
+    order = (weight * count)[1:].argsort(descending=True)
     kept = order[:most].sort().values
     classifier = FieldClassifier(torch.from_numpy(words.known)[kept], kinds)
     classifier.table.copy_(torch.cat([rows[:1], rows[1:][kept]]))

@@ -247,7 +247,7 @@ def main() -> None:
     parser.add_argument("--pasted", type=int, default=1500, help="those of a test")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--least", type=int, default=3)
-    parser.add_argument("--most", type=int, default=30000, help="numbers in the file")
+    parser.add_argument("--most", type=int, default=45000, help="numbers in the file")
     parser.add_argument("--sites", action="store_true", help="try guards that learn a site")
     parser.add_argument("--out", type=Path, help="weights of a net that has learned all rows")
     parser.add_argument(
