@@ -20,8 +20,22 @@ def test_headers_are_found_in_any_case():
 
 
 def test_query():
-    assert Request(args="a=1&b=&a=%20").query() == {"a": ["1", " "], "b": [""]}
+    query = Request(args="a=1&b=&a=%20").query()
+    assert query == {"a": "1", "b": ""}
+    assert query.getlist("a") == ["1", " "] and query.getlist("c") == []
     assert Request().query() == {}
+
+
+def test_target_with_arguments():
+    request = Request("GET", "/x?token=bad&b=?")
+    assert (request.path, request.args) == ("/x", "token=bad&b=?")
+    assert request.query().get("token") == "bad"
+    # a path that clients have sent as /a%3Fb
+    assert Request(path="/a?b", args="c").path == "/a?b"
+    request.path = "/a?b"
+    request.args = ""
+    copied = pickle.loads(pickle.dumps(request))
+    assert (copied.path, copied.args) == ("/a?b", "")
 
 
 def test_request_of_a_test():
