@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import requests
 import torch
+from jaxtyping import Float32
+from torch import Tensor
 
 from nginx import Nginx
 
@@ -296,6 +298,18 @@ def test_library_that_is_missing_is_named(tmp_path):
     )
     assert done.returncode == 1
     assert "libwebtorch_formats.so" in done.stderr and "./build.sh" in done.stderr
+
+
+def test_function_that_cannot_be_served():
+    import webtorch
+    from webtorch.testing import Client
+
+    @webtorch.infer
+    async def later(x: Float32[Tensor, "batch 2"]) -> Float32[Tensor, "batch 2"]:
+        return x
+
+    with pytest.raises(webtorch.SignatureError, match="it is a coroutine"):
+        Client({"later": later})
 
 
 def test_applications_with_one_name(tmp_path, monkeypatch):

@@ -333,6 +333,8 @@ def _own_locations(functions: Mapping[str, Handler]) -> dict[str, Handler]:
 
 def _location(place: str, handler: Handler) -> Location:
     name = getattr(handler, "__qualname__", place)
+    if isinstance(handler, TensorFunction):
+        handler.check_is_called()
     if not place.startswith("~"):
         path = place.removeprefix("=").strip()
         return re.compile(re.escape(path) + r"\Z"), Served(name, handler)
