@@ -492,7 +492,10 @@ def _fill_body(
 def _miss(problems: list[Problem], argument: _Argument) -> None:
     if not argument.has_default:
         place = "body" if argument.place == "field" else argument.place
-        problems.append(Problem(argument.key, "it is missing", place))
+        text = "it is missing"
+        if place == "query argument" and argument.conversion.kind == converters.SEVERAL:
+            text += f", a list is sent as ?{argument.key}=a&{argument.key}=b"
+        problems.append(Problem(argument.key, text, place))
 
 
 def _convert(
