@@ -40,8 +40,13 @@ ngx_webtorch_formats_choose_in(ngx_webtorch_formats_t *formats,
 
     if (formats->in == NULL) {
         return ngx_webtorch_formats_refuse(err, schema,
-                   "unknown content type: send application/json, "
-                   "or text/plain for Torch7's serialization; known are ");
+                   ngx_webtorch_codec_takes_files(schema)
+                   ? "unknown content type: send a file with its own type or "
+                     "in a form, as curl -F file=@name does; known are "
+                   : schema->input_strings
+                   ? "unknown content type: send application/json; known are "
+                   : "unknown content type: send application/json, or "
+                     "text/plain for Torch7's serialization; known are ");
     }
 
     /* a browser sends JSON as text/plain, if nothing else is set */

@@ -147,6 +147,7 @@ ngx_webtorch_arrays_check(const ngx_webtorch_array_t *arrays, uint32_t seen,
 {
     int64_t                 rows;
     uint32_t                i, first, batched;
+    const char             *name;
     const webtorch_spec_t  *spec;
 
     ngx_webtorch_unbind(schema, layout);
@@ -176,7 +177,13 @@ ngx_webtorch_arrays_check(const ngx_webtorch_array_t *arrays, uint32_t seen,
             layout->rows = (uint32_t) rows;
             layout->single = !batched;
 
-        } else if (rows != layout->rows || batched == layout->single) {
+        } else if (batched == layout->single) {
+            name = schema->inputs[first].name;
+
+            return ngx_webtorch_error_batch(err, batched ? spec->name : name,
+                                            batched ? name : spec->name);
+
+        } else if (rows != layout->rows) {
             return ngx_webtorch_error_rows(err, schema->inputs[first].name,
                                            layout->rows, spec->name,
                                            (uint32_t) rows);

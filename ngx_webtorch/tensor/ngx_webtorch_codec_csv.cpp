@@ -162,8 +162,19 @@ find_column(Reader &r, std::string_view name, Column *column)
     }
 
     if (i == r.schema->ninputs) {
-        return ngx_webtorch_error_unknown(r.err, name.data(), name.size(),
-                                          r.schema->inputs, r.schema->ninputs);
+        ngx_webtorch_error_unknown(r.err, name.data(), name.size(),
+                                   r.schema->inputs, r.schema->ninputs);
+
+        if (name.empty()) {
+            ngx_webtorch_error_append(r.err, "; the index of a data frame has "
+                                      "no name: use to_csv(index=False)");
+
+        } else if (name.find_first_of(";\t") != name.npos) {
+            ngx_webtorch_error_append(r.err, "; columns are separated by "
+                                      "commas");
+        }
+
+        return -1;
     }
 
     column->input = i;

@@ -169,7 +169,7 @@ find_tensors(const Decoder &d, const element &root, Found *found,
 int
 measure(const Decoder &d, Found *found, uint32_t seen)
 {
-    uint32_t                i, first;
+    uint32_t                i, first, batched;
     ngx_webtorch_layout_t  *layout = d.layout;
 
     layout->records = 0;
@@ -191,9 +191,15 @@ measure(const Decoder &d, Found *found, uint32_t seen)
             return -1;
         }
 
-        if (found[i].rows != found[first].rows
-            || found[i].single != found[first].single)
-        {
+        if (found[i].single != found[first].single) {
+            batched = found[i].single ? first : i;
+
+            return ngx_webtorch_error_batch(d.err,
+                             d.schema->inputs[batched].name,
+                             d.schema->inputs[first + i - batched].name);
+        }
+
+        if (found[i].rows != found[first].rows) {
             return ngx_webtorch_error_rows(d.err, d.schema->inputs[first].name,
                                            found[first].rows,
                                            d.schema->inputs[i].name,

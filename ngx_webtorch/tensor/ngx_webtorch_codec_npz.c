@@ -43,8 +43,7 @@ typedef struct {
 } ngx_webtorch_npz_t;
 
 
-static uint32_t ngx_webtorch_npz_input(const webtorch_schema_t *schema,
-    const ngx_webtorch_zip_member_t *member);
+static size_t ngx_webtorch_npz_len(const ngx_webtorch_zip_member_t *member);
 static int ngx_webtorch_npz_read(ngx_webtorch_zip_t *zip,
     const webtorch_schema_t *schema, ngx_webtorch_sink_t *sink,
     ngx_webtorch_npz_inputs_t *inputs);
@@ -76,14 +75,10 @@ const ngx_webtorch_codec_t  ngx_webtorch_codec_npz = {
 };
 
 
-/*
- * Returns the index of the input by its member, whose name may have no suffix,
- * as for NumPy; schema->ninputs: none.
- */
+/* returns the length of an array's name; as for NumPy, there may be no suffix */
 
-static uint32_t
-ngx_webtorch_npz_input(const webtorch_schema_t *schema,
-    const ngx_webtorch_zip_member_t *member)
+static size_t
+ngx_webtorch_npz_len(const ngx_webtorch_zip_member_t *member)
 {
     size_t  len;
 
@@ -97,7 +92,7 @@ ngx_webtorch_npz_input(const webtorch_schema_t *schema,
         len -= NGX_WEBTORCH_NPZ_SUFFIX_LEN;
     }
 
-    return ngx_webtorch_find_input(schema, member->name, len);
+    return len;
 }
 
 
@@ -118,11 +113,13 @@ ngx_webtorch_npz_read(ngx_webtorch_zip_t *zip, const webtorch_schema_t *schema,
             return -1;
         }
 
-        i = ngx_webtorch_npz_input(schema, &member);
+        i = ngx_webtorch_find_input(schema, member.name,
+                                    ngx_webtorch_npz_len(&member));
 
         if (i == schema->ninputs) {
             return ngx_webtorch_error_unknown(zip->err, member.name,
-                                              member.name_len, schema->inputs,
+                                              ngx_webtorch_npz_len(&member),
+                                              schema->inputs,
                                               schema->ninputs);
         }
 

@@ -105,3 +105,14 @@ ngx_webtorch_error_rows(ngx_webtorch_error_t *err, const char *name,
                               "%" PRIu32 " and %" PRIu32,
                               name, other, rows, other_rows);
 }
+
+
+int
+ngx_webtorch_error_batch(ngx_webtorch_error_t *err, const char *batched,
+    const char *single)
+{
+    return ngx_webtorch_error(err, 422, "wrong_shape",
+                              "tensor \"%s\" has a batch axis, \"%s\" has "
+                              "none: give one to all tensors or to none",
+                              batched, single);
+}

@@ -56,6 +56,10 @@ int ngx_webtorch_error_duplicate(ngx_webtorch_error_t *err,
 int ngx_webtorch_error_rows(ngx_webtorch_error_t *err, const char *name,
     uint32_t rows, const char *other, uint32_t other_rows);
 
+/* a tensor has a batch axis, another one is a row without it */
+int ngx_webtorch_error_batch(ngx_webtorch_error_t *err, const char *batched,
+    const char *single);
+
 
 #ifdef __cplusplus
 }

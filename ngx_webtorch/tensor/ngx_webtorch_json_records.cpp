@@ -30,7 +30,6 @@ struct Table {
     const Decoder    *d;
     uint32_t          rows;
     uint32_t          present;            /* bits of inputs that rows have */
-    uint32_t          seen;               /* bits of inputs in any record */
     Column            columns[WEBTORCH_MAX_TENSORS];
 
     /* names in the order of the last record */
@@ -398,8 +397,6 @@ read_record(Table &t, const object &record, uint32_t row)
         }
     }
 
-    t.seen |= seen;
-
     for (gaps = t.present & ~seen; gaps; gaps &= gaps - 1) {
         i = static_cast<uint32_t>(__builtin_ctz(gaps));
 
@@ -438,10 +435,9 @@ int
 read_records(Table &t, const array &records)
 {
     object          record;
-    uint32_t        i, row = 0;
+    uint32_t        row = 0;
     const Decoder  &d = *t.d;
 
-    t.seen = 0;
     d.err->status = 0;
 
     for (element e : records) {
@@ -451,16 +447,6 @@ read_records(Table &t, const array &records)
 
         if (read_record(t, record, row++) != 0) {
             return -1;
-        }
-    }
-
-    /* a column that may have gaps must not be one */
-
-    for (i = 0; i < d.schema->ninputs; i++) {
-        if ((t.present & ~t.seen & (1u << i))
-            && !ngx_webtorch_gaps_has(d.schema, i, WEBTORCH_DEFAULT))
-        {
-            return ngx_webtorch_error_missing(d.err, &d.schema->inputs[i]);
         }
     }
 

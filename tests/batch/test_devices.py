@@ -98,8 +98,8 @@ unnamed_at_import = unnamed.batched(torch.ones(1, 2)).tolist()
 def control(request: webtorch.Request):
     for name, value in request.query().items():
         if name == "unpinned":
-            unpinned[:] = [1] if value[0] == "on" else []
-        elif value[0] == "hold":
+            unpinned[:] = [1] if value == "on" else []
+        elif value == "hold":
             holds[name].clear()
         else:
             holds[name].set()

@@ -24,7 +24,7 @@ def cached(request):
 
 @webtorch.handler
 def text(request):
-    content_type = request.query().get("type", ["text/plain; charset=utf-8"])[0]
+    content_type = request.query().get("type", "text/plain; charset=utf-8")
     return webtorch.Response("hello " * 100, content_type=content_type)
 
 @webtorch.handler(methods=["GET", "PUT"])

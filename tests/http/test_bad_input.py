@@ -142,6 +142,16 @@ def test_json_integers(server, body, code, text):
             "wrong_shape",
             'tensors "a" and "b" differ in rows: 1 and 2',
         ),
+        (
+            '{"a": [[1, 2]], "b": true}',
+            "wrong_shape",
+            'tensor "a" has a batch axis, "b" has none: give one to all',
+        ),
+        (
+            '{"a": [1, 2], "b": [true]}',
+            "wrong_shape",
+            'tensor "b" has a batch axis, "a" has none',
+        ),
         ('{"a": [[1, 2]], "b": [0]}', "wrong_dtype", "expected bool [batch], found int64 among"),
     ],
 )
@@ -232,7 +242,7 @@ def test_too_large_in_chunks(server):
 @pytest.mark.parametrize("path", ["/wrong_shape", "/wrong_dtype", "/no_tensor"])
 def test_handler_result_against_its_annotation(server, path):
     check_error(server.post(path, [[1, 2]]), 500, "handler_failed", "see the error log")
-    server.wait_for_log('TypeError: "output" is annotated as float32|1 tensors are annotated')
+    server.wait_for_log('TypeError: "output" is annotated as float32|1 output is annotated')
 
 
 def test_exception_logged_but_not_sent(server):

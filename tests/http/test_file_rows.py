@@ -193,6 +193,7 @@ def test_other_types_name_those_that_are_known(server):
         415,
         "unsupported_media_type",
         "application/json",
+        "as curl -F file=@name does",
         "multipart/form-data, image/*, audio/*, video/*, application/octet-stream",
     )
     answer = post(server, "/sizes", b"", "application/x-npy")

@@ -18,7 +18,7 @@ def answer(body, *headers, **options):
 def add(request):
     '''Answer with the header that the arguments have.'''
     query = request.query()
-    name, value = query["n"][0], query["v"][0]
+    name, value = query["n"], query["v"]
     return answer("x", ("X-Before", "1"), (name, value))
 
 @webtorch.handler

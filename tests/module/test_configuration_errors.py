@@ -94,7 +94,10 @@ def test_coroutine_of_tensors(reconfigured):
         ('(x: Float32[Tensor, "batch 2"])', "it has no return annotation"),
         ('() -> Float32[Tensor, "2"]', "it takes no tensors; use @webtorch.handler"),
         ('(x: Tensor) -> Float32[Tensor, "batch 2"]', '"x" is not annotated with a dtype and'),
-        ('(x: int) -> Float32[Tensor, "2"]', '"x" is not annotated with a dtype and a shape'),
+        (
+            '(x: int) -> Float32[Tensor, "2"]',
+            '"x" is not annotated with a dtype and a shape: numbers are tensors',
+        ),
         (
             '(x: Float[Tensor, "batch 2"]) -> Float32[Tensor, "batch 2"]',
             'the dtype of "x" must be one of bool, uint8, uint16,',

@@ -80,3 +80,50 @@ def test_failures_logged_once_a_second(start, path, method, body):
     assert "ValueError: always" in server.log()
     assert len(told()) <= elapsed + 1
     assert 0 < sum(told()) <= sent - len(told())
+
+
+ADVICE_APP = (
+    APP
+    + """
+class HTTPException(Exception):
+    pass
+
+net = torch.nn.Sequential(torch.nn.Linear(1, 2), torch.nn.BatchNorm1d(2), torch.nn.Linear(2, 1))
+
+@webtorch.infer
+def gradient(x: Float32[Tensor, "batch 1"]) -> Float32[Tensor, "batch 1"]:
+    net[0](x).mean().backward()
+    return x
+
+@webtorch.train
+def normalized(x: Float32[Tensor, "batch 1"]) -> Float32[Tensor, "batch 1"]:
+    return net.train()(x).detach()
+
+@webtorch.handler
+async def awaited(request: webtorch.Request) -> list:
+    return odd.batched([[1.0]]).tolist()
+
+@webtorch.handler
+def foreign(request: webtorch.Request) -> str:
+    raise HTTPException("404")
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("gradient", "gradients are recorded in functions under @webtorch.train alone"),
+        ("normalized", "batch normalization is trained on two rows or more"),
+        ("awaited", r"await it before its values are used"),
+        ("foreign", r"webtorch\.HTTPError\(status, detail\) is answered to the client"),
+    ],
+)
+def test_advice_after_the_traceback(start, name, advice):
+    server = start(
+        f"location = /f {{ webtorch_handler app:{name}; }}"
+        "location = /odd { webtorch_handler app:odd; }",
+        ADVICE_APP,
+    )
+    assert server.post("/f", [[1.0]]).status_code == 500
+    server.wait_for_log(f'handler "app:{name}": .*{advice}')

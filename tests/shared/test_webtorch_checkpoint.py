@@ -255,6 +255,20 @@ def test_weights_that_do_not_fit_are_refused(start, directory):
     assert about_each(server) == before
 
 
+def test_weights_in_another_format_are_logged_once(start, directory):
+    server = start(SERVER, app(), http=http(directory))
+    train(server, 2)
+    put(directory, "good.safetensors", WEIGHTS)
+    server.wait_for_log("good.safetensors now")
+    path = directory / "line" / "four.pt"
+    torch.save(WEIGHTS, path)
+    server.wait_for_log("four.pt is not used, as it is not a safetensors file")
+    put(directory, "later.safetensors", WEIGHTS)
+    server.wait_for_log("later.safetensors now")
+    assert server.log().count("four.pt is not used") == 1
+    path.unlink()
+
+
 def test_weights_without_room_are_refused(start, directory):
     server = start(SERVER, app(width=500), http=http(directory, zone="models:4k"))
     before = about_each(server)

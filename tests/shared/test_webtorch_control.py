@@ -159,6 +159,9 @@ def test_control_of_versions(start, directory, users):
     assert infer(server, "")[1] == 2
     before, after = [file["step"] for file in version(described, "1")["checkpoints"]][1::-1]
     assert (before, after) == (1, 0)
+    # a file that is refused is not the latest one
+    put(directory, 1, 9, size=3, name="wrong")
+    server.wait_for_log("wrong.safetensors is not used")
     ordered(server, "/models/scale/rollback")
     assert infer(server, "")[1] == pytest.approx(0.8)
     ordered(server, "/models/scale/promote", version="1", to="3")
@@ -241,7 +244,9 @@ def test_control_requests_that_are_wrong(start, directory, users):
     path.chmod(0o644)
     described = server.get("/control/models/scale", headers=EVA).json()
     assert 5 in {file["step"] for file in version(described, "2")["checkpoints"]}
-    refused("/models/scale/rollback", 409, "conflict", version="2", step=5)
+    refused(
+        "/models/scale/rollback", 409, "conflict", "number.safetensors: it", version="2", step=5
+    )
     path.unlink()
     (directory / ".orders.json").write_text("{")
     refused("/models/scale/freeze", 409, "conflict", "is damaged", version="2")

@@ -40,7 +40,7 @@ def counted(
 def begin(request: webtorch.Request) -> Float32[Tensor, ""]:
     if "refuse" in request.query():
         raise webtorch.HTTPError(403, "not you")
-    return torch.tensor(float(request.query()["from"][0]))
+    return torch.tensor(float(request.query()["from"]))
 
 @counted.close
 def end(s: Float32[Tensor, ""]) -> None:

@@ -86,13 +86,13 @@ def pid(request):
 
 @webtorch.handler
 async def posted(request):
-    x = torch.tensor([[float(request.query()["x"][0])]])
+    x = torch.tensor([[float(request.query()["x"])]])
     return {"pid": os.getpid(), "where": (await where.batched(x)).tolist()}
 
 @webtorch.handler
 def failing(request):
     try:
-        return picky.batched(torch.tensor([[float(request.query()["x"][0])]])).tolist()
+        return picky.batched(torch.tensor([[float(request.query()["x"])]])).tolist()
     except webtorch.HTTPError as error:
         return {"type": type(error).__name__, "status": error.status, "code": error.code,
                 "detail": error.detail, "headers": [*error.headers]}

@@ -58,12 +58,14 @@ def http(directory: Path) -> str:
     return f"webtorch_zone models:1m;\nwebtorch_checkpoint {directory} interval=1h;"
 
 
-def put(directory: Path, version: object, weight: float, size: int = 1) -> None:
+def put(
+    directory: Path, version: object, weight: float, size: int = 1, name: str = "begin"
+) -> None:
     """Put a file of a version into its directory."""
     path = directory / f"scale@{version}"
     path.mkdir(exist_ok=True)
     path.chmod(0o777)
-    file = path / "begin.safetensors"
+    file = path / f"{name}.safetensors"
     save_file({"weight": torch.full((1, size), float(weight))}, file)
     file.chmod(0o644)
 

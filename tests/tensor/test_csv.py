@@ -117,13 +117,15 @@ def test_large_tables(server):
         ("/plain", "age,job,n\n1,a,9223372036854775808\n", 422, "out_of_range", ("column 3",)),
         ("/plain", "age,job\n1,a\n", 422, "missing_tensor", ('"n"',)),
         ("/plain", "age,job,n,z\n1,a,2,3\n", 422, "unknown_tensor", ('"z"', '"age", "job", "n"')),
+        ("/plain", ",age,job,n\n0,1,a,2\n", 422, "unknown_tensor", ("to_csv(index=False)",)),
+        ("/plain", "age;job;n\n1;a;2\n", 422, "unknown_tensor", ("separated by commas",)),
         ("/plain", "age,job,n,n\n1,a,2,3\n", 400, "malformed_body", ('"n" is given twice',)),
         ("/plain", "age,job,n\n", 422, "wrong_shape", ("0 rows",)),
         ("/pairs", "x.0,n\n1,2\n", 422, "wrong_shape", ('"x"', "1 of its 2 columns")),
         ("/pairs", "x,n\n1,2\n", 422, "wrong_shape", ('"x.0" to "x.1"',)),
         ("/pairs", "x.0,x.2,n\n1,2,3\n", 422, "wrong_shape", ('"x.1"',)),
     ],
-    ids=[*map(str, range(20))],
+    ids=[*map(str, range(22))],
 )  # fmt: skip
 def test_malformed_csv(server, path, body, status, code, texts):
     check_error(post(server, path, body), status, code, *texts)

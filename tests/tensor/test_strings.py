@@ -178,6 +178,11 @@ def test_large_body_decoded_in_a_thread(server):
 # --- formats that cannot hold strings ---
 
 
+def test_unknown_format(server):
+    answer = server.post("/upper", data=b"a", headers={"Content-Type": "application/x-a"})
+    check_error(answer, 415, "unsupported_media_type", "send application/json; known are")
+
+
 def test_formats_without_strings(server):
     for content_type in (
         "application/x-npy", "application/x-npz", "application/vnd.safetensors",

@@ -216,9 +216,11 @@ def test_missing_elements(server):
         "output_2": "0",
     }
     check_error(server.post("/missing", {"x": [1]}), 422, "missing_tensor", '"n"')
-    check_error(
-        server.post("/missing", [{"x": 1, "n": 1, "b": True}]), 422, "missing_tensor", '"s"'
-    )
+    # a record has the same answer alone as beside others
+    one = {"x": 1, "n": 1, "b": True}
+    answer = server.post("/missing", [one]).json()
+    assert answer == [{"output_0": 1, "output_1": 8, "output_2": "1"}]
+    assert server.post("/missing", [one, one | {"s": "t"}]).json()[0]["output_1"] == 8
 
 
 def test_masks_are_zero_after_missing_elements(server):

@@ -250,6 +250,15 @@ def test_several_values_of_the_query(kind, value):
     assert call(function, Request(args="x=1&x=2")) == value
 
 
+def test_list_that_is_sent_as_a_body():
+    def function(texts: list[str]):
+        return texts
+
+    (problem,) = failure(function, body('["a"]')).detail
+    assert problem["in"] == "query argument"
+    assert problem["message"] == "it is missing, a list is sent as ?texts=a&texts=b"
+
+
 def test_arguments_defaults():
     def function(x: int = 5, *, y: list[str] | None = None, f: Flower | None = None):
         return x, y, f

@@ -3,11 +3,12 @@
 import asyncio
 import copy
 import pickle
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from webtorch import BatchTimeoutError, HTTPError, Request, Response
+from webtorch import BatchTimeoutError, HTTPError, Request, Response, handler
 from webtorch._core.headers import RequestHeaders
 
 
@@ -20,8 +21,22 @@ def test_headers_are_found_in_any_case():
 
 
 def test_query():
-    assert Request(args="a=1&b=&a=%20").query() == {"a": ["1", " "], "b": [""]}
+    query = Request(args="a=1&b=&a=%20").query()
+    assert query == {"a": "1", "b": ""}
+    assert query.getlist("a") == ["1", " "] and query.getlist("c") == []
     assert Request().query() == {}
+
+
+def test_target_with_arguments():
+    request = Request("GET", "/x?token=bad&b=?")
+    assert (request.path, request.args) == ("/x", "token=bad&b=?")
+    assert request.query().get("token") == "bad"
+    # a path that clients have sent as /a%3Fb
+    assert Request(path="/a?b", args="c").path == "/a?b"
+    request.path = "/a?b"
+    request.args = ""
+    copied = pickle.loads(pickle.dumps(request))
+    assert (copied.path, copied.args) == ("/a?b", "")
 
 
 def test_request_of_a_test():
@@ -39,6 +54,13 @@ def test_request_of_a_test():
     assert dict(request.headers) == {} and request.variables == {} and request.path_params == {}
     with pytest.raises(AttributeError, match="nothing"):
         request.nothing  # noqa: B018
+    with pytest.raises(AttributeError, match=r"use query\(\)"):
+        request.query_params  # noqa: B018
+
+
+def test_handler_has_no_address():
+    with pytest.raises(TypeError, match="'/items' is one of the configuration"):
+        handler("/items", methods=["GET"])
 
 
 def test_cookies():
@@ -115,6 +137,10 @@ def test_forgotten_await_and_raise():
     coroutine.close()
     with pytest.raises(TypeError, match="HTTPError: raise it"):
         Response.of({"a": HTTPError(404)}).encoded()
+    with pytest.raises(TypeError, match="call it"):
+        Response.of({"a": Request().json}).encoded()
+    with pytest.raises(TypeError, match=r"return a webtorch\.Response"):
+        Response.of(SimpleNamespace(status_code=404, body=b"")).encoded()
 
 
 @pytest.mark.parametrize(

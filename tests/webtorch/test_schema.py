@@ -1,5 +1,8 @@
 """webtorch._schema.schema, as far as the tests of configurations do not go."""
 
+from dataclasses import dataclass
+from typing import TypedDict
+
 import pytest
 import torch
 from jaxtyping import Float32, Int64, UInt8
@@ -89,6 +92,37 @@ def test_state_without_a_stream():
 
     with pytest.raises(SignatureError, match='"s" is a state, which functions under'):
         Schema.of(f)
+
+
+class Named(TypedDict):
+    x: Tensor
+
+
+@dataclass
+class Grouped:
+    x: Tensor
+
+
+@pytest.mark.parametrize(
+    ("annotation", "hint"),
+    [
+        (str, r'webtorch\.Strings\[list\[str\], "batch"\]'),
+        (list[bytes], r'webtorch\.Strings\[list\[bytes\], "batch"\]'),
+        (dict[str, Tensor], "a NamedTuple that is returned"),
+        (Named, "a NamedTuple that is returned"),
+        (Grouped, "a NamedTuple that is returned"),
+        (int, "numbers are tensors, .*@webtorch.handler"),
+        (Tensor, r'as in Float32\[Tensor, "batch 2"\]'),
+    ],
+)
+def test_annotations_in_place_of_others(annotation, hint):
+    def takes(x: annotation) -> X: ...
+
+    def returns(x: X) -> annotation: ...
+
+    for function in (takes, returns):
+        with pytest.raises(SignatureError, match=f"is not annotated with a dtype .*{hint}"):
+            Schema.of(function)
 
 
 def test_describe():

@@ -4,11 +4,12 @@ import itertools
 
 import pytest
 import torch
-from torch import nn, optim
+from jaxtyping import Float32
+from torch import Tensor, nn, optim
 from torch.nn.functional import mse_loss
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from webtorch import Model
+from webtorch import Model, infer
 
 names = (f"step-{n}" for n in itertools.count())
 
@@ -128,6 +129,22 @@ def test_profiler_sees_the_step():
 
 def test_loss_without_gradient_is_an_error():
     model = Model(next(names), network(), OPTIMIZERS["sgd"])
-    with pytest.raises(RuntimeError, match="does not require grad"):
+    with pytest.raises(RuntimeError, match="no gradient: compute it from the model's outputs"):
         model.step(torch.tensor(1.0))
+
+    @infer
+    def output(x: Float32[Tensor, "batch 3"]) -> Float32[Tensor, "batch 1"]:
+        model.step(model(x).mean())
+
+    with pytest.raises(RuntimeError, match=r"train in a function under @webtorch\.train"):
+        output(X)
+    assert model.steps == 0
+
+
+def test_loss_is_a_tensor_of_one_element():
+    model = Model(next(names), network(), OPTIMIZERS["sgd"])
+    with pytest.raises(ValueError, match=r"has 16 elements: pass one, as loss\.mean\(\)"):
+        model.step(model(X))
+    with pytest.raises(TypeError, match="pass the tensor, not the number"):
+        model.step(model(X).mean().item())
     assert model.steps == 0

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import requests
 import torch
+from jaxtyping import Float32
+from torch import Tensor
 
 from nginx import Nginx
 
@@ -296,3 +298,32 @@ def test_library_that_is_missing_is_named(tmp_path):
     )
     assert done.returncode == 1
     assert "libwebtorch_formats.so" in done.stderr and "./build.sh" in done.stderr
+
+
+def test_function_that_cannot_be_served():
+    import webtorch
+    from webtorch.testing import Client
+
+    @webtorch.infer
+    async def later(x: Float32[Tensor, "batch 2"]) -> Float32[Tensor, "batch 2"]:
+        return x
+
+    with pytest.raises(webtorch.SignatureError, match="it is a coroutine"):
+        Client({"later": later})
+
+
+def test_applications_with_one_name(tmp_path, monkeypatch):
+    from webtorch.testing import Client
+
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    text = "import webtorch\n\n@webtorch.handler\ndef who(request): return {name!r}\n"
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "twin_app.py").write_text(text.format(name=name))
+    try:
+        for _ in range(2):
+            assert Client(tmp_path / "one" / "twin_app.py").get("/who").text == "one"
+        with pytest.raises(ImportError, match="processes of their own"):
+            Client(tmp_path / "two" / "twin_app.py")
+    finally:
+        sys.modules.pop("twin_app", None)

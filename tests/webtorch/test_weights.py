@@ -24,6 +24,7 @@ def directory(tmp_path):
     torch.save(nn.Linear(2, 1), tmp_path / "pickled.pt")
     (tmp_path / "text.pt").write_text("text")
     (tmp_path / "empty.pt").touch()
+    (tmp_path / "hello.pt").write_text("hello")
     (tmp_path / "text.safetensors").write_text("text")
     return tmp_path
 
@@ -66,6 +67,7 @@ def test_relative_path_does_not_begin_where_a_subclass_is(directory):
         ("pickled.pt", "has a .* in it"),
         ("text.pt", "is no file of tensors"),
         ("empty.pt", "is no file of tensors"),
+        ("hello.pt", "is no file of tensors, .*: it is not a pickle"),
         ("text.safetensors", "is no file of tensors"),
     ],
 )

@@ -111,6 +111,8 @@ def _check_header(name: str, value: str) -> None:
     if name.lower() in _OF_NGINX:
         raise ValueError(f"the header {name} is written by nginx")
     if not isinstance(value, str):
-        raise TypeError(f"the value of the header {name} is of type {type(value).__name__}")
+        raise TypeError(
+            f"the value of the header {name} is of type {type(value).__name__}, not str"
+        )
     if any((ord(c) < 0x20 and c != "\t") or ord(c) == 0x7F for c in value):
         raise ValueError(f"the header {name} has control characters in its value")

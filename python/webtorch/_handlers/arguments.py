@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from webtorch._core.errors import HTTPError
 from webtorch._handlers import converters
 from webtorch._handlers.converters import Conversion, Problem
-from webtorch._handlers.forms import Form, is_form
+from webtorch._handlers.forms import Form, Query, is_form
 from webtorch._handlers.request import Request, invalid_json, without_mark
 from webtorch._handlers.returns import restriction
 from webtorch._schema import callables
@@ -448,11 +448,11 @@ def _fill_query(
     values: dict[str, Any],
     problems: list[Problem],
     arguments: Iterable[_Argument],
-    query: dict[str, list[str]],
+    query: Query,
 ) -> None:
     for argument in arguments:
-        found = query.get(argument.key)
-        if found is None:
+        found = query.getlist(argument.key)
+        if not found:
             _miss(problems, argument)
         elif argument.conversion.kind == converters.SEVERAL:
             _convert(values, problems, argument, found)
@@ -492,7 +492,10 @@ def _fill_body(
 def _miss(problems: list[Problem], argument: _Argument) -> None:
     if not argument.has_default:
         place = "body" if argument.place == "field" else argument.place
-        problems.append(Problem(argument.key, "it is missing", place))
+        text = "it is missing"
+        if place == "query argument" and argument.conversion.kind == converters.SEVERAL:
+            text += f", a list is sent as ?{argument.key}=a&{argument.key}=b"
+        problems.append(Problem(argument.key, text, place))
 
 
 def _convert(

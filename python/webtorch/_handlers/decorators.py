@@ -179,6 +179,11 @@ def handler(
         TypeError: The function is under a decorator of webtorch already, or `methods` is a str.
 
     """
+    if function is not None and not callable(function):
+        raise TypeError(
+            f"a handler has no address of its own, {function!r} is one of the configuration: "
+            "location = /address { webtorch_handler app:function; }"
+        )
     if isinstance(methods, str):
         raise TypeError(f"methods is a list of methods: [{methods!r}]")
     if unknown := set(methods) - set(METHODS):

@@ -72,6 +72,10 @@ class Form(Several[str]):
     """The fields of a form by name: a mapping to str, and `getlist` for several of one name."""
 
 
+class Query(Several[str]):
+    """The arguments of a query by name: a mapping to str, and `getlist` for several of one name."""
+
+
 class UploadedFile(io.RawIOBase):
     """A file of a form, which is read like a binary file that is open.
 

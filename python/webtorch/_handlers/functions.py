@@ -222,12 +222,11 @@ class TensorFunction:
 
         """
         specs = self.schema.outputs
+        returned = result
         if isinstance(result, Tensor) or (self._returns_strings and not isinstance(result, tuple)):
             result = (result,)
         if not isinstance(result, _SEVERAL) or len(result) != len(specs):
-            if len(specs) == 1 and not isinstance(result, _SEVERAL):
-                raise TypeError(self._mismatch(result, specs[0], rows, {}))
-            raise TypeError(f"{len(specs)} tensors are annotated, it returned {type(result)}")
+            raise TypeError(self._miscounted(returned, rows))
 
         batch = (rows,) if self.schema.batched else ()
         for index, spec in enumerate(specs):
@@ -300,10 +299,25 @@ class TensorFunction:
         """
         return isolate(run or self.run, self.schema.outputs, inputs, spans, failure)
 
+    def _miscounted(self, found: Any, rows: int) -> str:
+        """Return the error for a value that is not as many outputs as are annotated."""
+        specs = self.schema.outputs
+        is_several = isinstance(found, _SEVERAL)
+        if len(specs) == 1 and not is_several:
+            return self._mismatch(found, specs[0], rows, {})
+        kind = "None" if found is None else f"one {type(found).__name__}"
+        what = f"a {type(found).__name__} of {len(found)}" if is_several else kind
+        if len(specs) == 1:
+            return f"1 output is annotated, it returned {what}: return the output itself"
+        named = getattr(self._result_type, "__self__", None)
+        use = f"{named.__name__}(...)" if named else f"a tuple of {len(specs)}"
+        return f"{len(specs)} outputs are annotated, it returned {what}: return {use}"
+
     def _mismatch(self, found: Any, spec: TensorSpec, rows: int, sizes: Mapping[str, int]) -> str:
         expected = f'"{spec.name}" is annotated as {spec.describe(self.schema.batched)}'
         if spec.has_strings and isinstance(found, list):
-            return f"{expected}, it returned other lists, {list(strings.shape(found))}"
+            lists = strings.describe(found, spec.dtype)
+            return f"{expected}, it returned {lists} for {rows} rows"
         if not isinstance(found, Tensor):
             use = ": use torch.from_numpy()" if hasattr(found, "__array_interface__") else ""
             return f"{expected}, it returned {type(found)}{use}"

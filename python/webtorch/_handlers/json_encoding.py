@@ -123,6 +123,10 @@ def _hint(value: Any) -> str:
         return ": await it"
     if isinstance(value, BaseException):
         return ": raise it"
+    if inspect.isroutine(value):
+        return ": call it"
+    if hasattr(value, "status_code"):  # a response of another framework
+        return ": return a webtorch.Response"
     if isinstance(value, Iterator) and not hasattr(value, "read"):
         return ": make a list of it, or yield its items from the handler"
     return next((f": return {use}" for name, use in _INSTEAD if hasattr(value, name)), "")

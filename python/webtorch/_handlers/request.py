@@ -5,14 +5,24 @@ import http.cookies
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qsl
 
 import msgspec
 
 from webtorch._core.errors import HTTPError
 from webtorch._core.headers import Headers, RequestHeaders
 from webtorch._core.trace_context import Trace, parse
-from webtorch._handlers.forms import Files, Form, read_form
+from webtorch._handlers.forms import Files, Form, Query, read_form
+
+_INSTEAD = {
+    "client": 'variables["remote_addr"], of @webtorch.handler(variables=["remote_addr"])',
+    "content_type": 'headers.get("Content-Type")',
+    "data": "body",
+    "query_params": "query()",
+    "query_string": "args",
+    "url": "path and args",
+}
+"""What requests have in place of attributes of other frameworks."""
 
 _decode_json = msgspec.json.Decoder().decode
 
@@ -29,7 +39,8 @@ class Request:
 
     Args:
         method: Method of HTTP, by default GET.
-        path: The decoded path, without the arguments; by default `/`.
+        path: The decoded path; by default `/`. What follows a `?` is the arguments, if there are
+            no `args`.
         args: The arguments as a client sends them; by default none.
         headers: A mapping or pairs of names and values; by default none.
         body: The body; by default empty.
@@ -84,8 +95,9 @@ class Request:
         path_params: Mapping[str, str] | None = None,
     ) -> None:
         self.method = method
-        self.path = path
-        self.args = args
+        self.path, self.args = path, args
+        if not args:
+            self.path, _, self.args = path.partition("?")
         self.headers = headers if isinstance(headers, RequestHeaders) else RequestHeaders(headers)
         self.body = memoryview(body).toreadonly()
         self.variables = {} if variables is None else variables
@@ -95,8 +107,9 @@ class Request:
         """Give another process, as one of a pool, a copy."""
         headers = [*self.headers.items_as_sent()]
         values = dict(self.variables), dict(self.path_params)
-        line = self.method, self.path, self.args
-        return Request, (*line, headers, bytes(self.body), *values)
+        # a decoded path may have a "?" of its own
+        target = {"path": self.path, "args": self.args}
+        return Request, (self.method, "", "", headers, bytes(self.body), *values), (None, target)
 
     def __repr__(self) -> str:
         return f"Request({self.method!r}, {self.path!r}, {self.args!r}, {len(self.body)} bytes)"
@@ -110,7 +123,8 @@ class Request:
         elif name == "_form":
             value = read_form(self.headers.get("Content-Type", ""), self.body)
         else:
-            raise AttributeError(f"a request has no {name!r}")
+            use = f": use {_INSTEAD[name]}" if name in _INSTEAD else ""
+            raise AttributeError(f"a request has no {name!r}{use}")
         setattr(self, name, value)
         return value
 
@@ -144,9 +158,9 @@ class Request:
         """Whether the caller records the trace; None without one."""
         return self._trace.is_sampled if self._trace else None
 
-    def query(self) -> dict[str, list[str]]:
-        """Return the decoded arguments by name, each with all of its values."""
-        return parse_qs(self.args, keep_blank_values=True) if self.args else {}
+    def query(self) -> Query:
+        """Return the decoded arguments of the query, by name."""
+        return Query(parse_qsl(self.args, keep_blank_values=True))
 
     def form(self) -> Form:
         """Return the fields of the form that the body is, by name.

@@ -232,6 +232,6 @@ def _merged(inner: Response, outer: Response) -> Response:
 def _check_path(path: Path) -> None:
     """Refuse a path that is another file for the system than for Python."""
     if not path.is_absolute():
-        raise ValueError(f"the path {path} is relative")
+        raise ValueError(f"the path {path} is relative: begin it with Path(__file__).parent")
     if "\0" in str(path):
         raise ValueError(f"the path {str(path)!r} has a NUL")

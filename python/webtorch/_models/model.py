@@ -320,6 +320,8 @@ class Model:
 
         Raises:
             RuntimeError: The model has no optimizer, or the loss no gradient.
+            TypeError: The loss is not a tensor.
+            ValueError: It has several elements, or none.
             FloatingPointError: The loss is not finite; the model is not changed.
 
         """
@@ -331,6 +333,7 @@ class Model:
 
         if self.state.frozen:
             return
+        _check_loss(self.key, loss)
         value = loss.item()
         if not math.isfinite(value):
             raise FloatingPointError(f'the loss of model "{self.key}" is {value}')
@@ -474,3 +477,17 @@ def _copy_weights(module: nn.Module, previous: nn.Module) -> None:
     for key, tensor in module.state_dict().items():
         if key in old and (tensor.dtype, tensor.shape) == (old[key].dtype, old[key].shape):
             tensor.copy_(old[key])
+
+
+def _check_loss(key: str, loss: Any) -> None:
+    """Raise an error if nothing can be trained along a loss."""
+    name = f'the loss of model "{key}"'
+    if not isinstance(loss, Tensor):
+        raise TypeError(f"{name} is of {type(loss)}: pass the tensor, not the number in it")
+    if loss.numel() != 1:
+        raise ValueError(f"{name} has {loss.numel()} elements: pass one, as loss.mean()")
+    if not loss.requires_grad:
+        recorded = "compute it from the model's outputs, without detach()"
+        if not torch.is_grad_enabled():
+            recorded = "train in a function under @webtorch.train, others record no gradients"
+        raise RuntimeError(f"{name} has no gradient: {recorded}")

@@ -113,6 +113,8 @@ def read_weights(path: Path) -> Mapping[str, Any]:
                 f"{path} is of TorchScript: pass torch.jit.load() of it as the module"
             ) from error
         reason = str(error).partition("\n")[0] or type(error).__name__
+        if isinstance(error, LookupError):  # of bytes that are no instructions of a pickle
+            reason = "it is not a pickle"
         # what PyTorch recommends next would run code of the file
         reason = re.split(r"\. In PyTorch |\. This file can still be loaded", reason)[0]
         raise ValueError(

@@ -1,5 +1,6 @@
 """Schemas: the tensors of a function, read from its annotations."""
 
+import dataclasses
 import functools
 import inspect
 import typing
@@ -340,7 +341,9 @@ def _spec(name: str, annotation: Any) -> tuple[TensorSpec, bool]:
     if typing.get_origin(annotation) is Annotated:
         return _string_spec(name, annotation)
     if not (isinstance(annotation, type) and issubclass(annotation, AbstractArray)):
-        raise SignatureError(f'"{name}" is not annotated with a dtype and a shape, {example}')
+        raise SignatureError(
+            f'"{name}" is not annotated with a dtype and a shape{_instead(annotation)}'
+        )
     if not issubclass(annotation.array_type, Tensor):
         raise SignatureError(f'"{name}" is not annotated as a torch.Tensor, {example}')
     # jaxtyping lists the names of all libraries: "bool" and "bool_" are one
@@ -350,6 +353,24 @@ def _spec(name: str, annotation: Any) -> tuple[TensorSpec, bool]:
 
     batched, shape = _shape(name, annotation.dim_str)
     return TensorSpec(name, DTYPES[dtypes.pop()], shape), batched
+
+
+def _instead(annotation: Any) -> str:
+    """Return how to annotate what was probably meant."""
+    kind = annotation
+    while typing.get_origin(kind) is list and typing.get_args(kind):
+        (kind,) = typing.get_args(kind)
+    if kind in STRING_TYPES:
+        return f': strings are annotated as webtorch.Strings[list[{kind.__name__}], "{BATCH}"]'
+    kind = typing.get_origin(kind) or kind
+    if kind is dict or typing.is_typeddict(kind) or dataclasses.is_dataclass(kind):
+        return ": several tensors are arguments of their own, or a NamedTuple that is returned"
+    if kind in (bool, int, float):
+        return (
+            f': numbers are tensors, as in Float32[Tensor, "{BATCH}"], which may have a default; '
+            "a function of requests is under @webtorch.handler"
+        )
+    return f', as in Float32[Tensor, "{BATCH} 2"]'
 
 
 def _string_spec(name: str, annotation: Any) -> tuple[TensorSpec, bool]:

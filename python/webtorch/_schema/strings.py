@@ -52,6 +52,16 @@ def matches(value: Any, kind: type, sizes: Sequence[int]) -> bool:
     return all(isinstance(part, kind) for part in level)
 
 
+def describe(value: list[Any], kind: Any) -> str:
+    """Return what is in nested lists that should have strings of a type, and their shape."""
+    sizes = shape(value)
+    if not matches(value, object, sizes):
+        return "lists of several lengths"
+    leaves = flatten(value, len(sizes))
+    other = next((leaf for leaf in leaves if not isinstance(leaf, kind)), kind())
+    return f"lists of {type(other).__name__}, {list(sizes)}"
+
+
 def decode(entries: Tensor, text: bytes, kind: type) -> Any:
     """Cut strings out of the text of a batch.
 

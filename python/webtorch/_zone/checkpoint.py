@@ -42,6 +42,9 @@ MAX_HEADER = 100_000_000
 
 MAX_STEPS = 2**63
 
+OTHERS = (".pt", ".pth")
+"""Endings of files that PyTorch writes, which are not read here."""
+
 
 class DamagedError(Exception):
     """A file is not a checkpoint of this model, or it is damaged."""
@@ -127,6 +130,12 @@ class Checkpoints:
             *ours,
             *(file for file in others if file.time <= saved),
         ]
+
+    def others(self, name: str) -> list[Path]:
+        """Return files of a model's directory with weights that are not in safetensors files."""
+        with contextlib.suppress(OSError):
+            return [path for path in self.directory(name).iterdir() if path.suffix in OTHERS]
+        return []
 
     def load(self, model: Contents) -> Loaded | None:
         """Read the youngest file of a model that is whole and fits; log those that do not."""

@@ -94,8 +94,8 @@ def serve(
     """Serve the functions of APP, each at its name.
 
     APP is a file, a directory with app.py or main.py, or the name of a module. All functions under
-    @webtorch.infer, @webtorch.train and @webtorch.handler are served, and those of tensors at /v2,
-    too, by the Open Inference Protocol.
+    a decorator of webtorch are served: infer, train, stream, generate and handler. Those of tensors
+    are at /v2, too, by the Open Inference Protocol.
 
     Needs no root. Ctrl-C stops when all answers are sent, a second one at once.
 

@@ -53,7 +53,8 @@ class Client:
             the test, which is the default.
 
     Raises:
-        ImportError: The library of formats is missing.
+        ImportError: The library of formats is missing, or the module's name is that of another
+            application in this process.
         SignatureError: A function cannot be served.
         TypeError: A location is that of a stream.
 
@@ -304,7 +305,22 @@ def _functions(app: Any) -> dict[str, Handler]:
         if str(target.root) not in sys.path:
             sys.path.insert(0, str(target.root))
         app = importlib.import_module(target.module)
+        _check_module(app, target)
     return handlers_of(app)
+
+
+def _check_module(module: types.ModuleType, target: Target) -> None:
+    """Raise ImportError if an import has found another file than that of an application."""
+    place = target.root.joinpath(*target.module.split("."))
+    files = [place.with_suffix(".py"), place / "__init__.py"]
+    expected = next((file.resolve() for file in files if file.is_file()), None)
+    found = getattr(module, "__file__", None)
+    if expected and found and Path(found).resolve() != expected:
+        # modules that both applications import may have the same names, too
+        raise ImportError(
+            f'the module "{target.module}" of this process is {found}, not {expected}: rename one '
+            "of the files, or run their tests in processes of their own"
+        )
 
 
 def _own_locations(functions: Mapping[str, Handler]) -> dict[str, Handler]:
@@ -317,6 +333,8 @@ def _own_locations(functions: Mapping[str, Handler]) -> dict[str, Handler]:
 
 def _location(place: str, handler: Handler) -> Location:
     name = getattr(handler, "__qualname__", place)
+    if isinstance(handler, TensorFunction):
+        handler.check_is_called()
     if not place.startswith("~"):
         path = place.removeprefix("=").strip()
         return re.compile(re.escape(path) + r"\Z"), Served(name, handler)

@@ -58,11 +58,13 @@ def has_own(shared: SharedState) -> bool:
     return any(file.sequence for file in get_checkpoints().files(shared.name))
 
 
-def chosen_file(model: Model, body: Body) -> Found:
-    """Return the file that a roll back names, by default the one before the latest.
+def read_chosen(model: Model, body: Body, shared: SharedState) -> Loaded:
+    """Read the file that a roll back names, by default the one before the latest.
 
     Raises:
+        DamagedError: It does not fit.
         HTTPError: There is none, or two members name it.
+        OSError: It cannot be read.
 
     """
     if "file" in body and "step" in body:
@@ -73,23 +75,34 @@ def chosen_file(model: Model, body: Body) -> Found:
     elif "step" in body:
         found = [file for file in files if _step(file) == body["step"]]
     else:
-        found = files[1:]
+        return _read_earlier(files, shared)
     if not found:
         raise _unknown_file(model.key)
-    return found[0]
+    return _read(found[0], shared)
 
 
-def read_file(file: Found, shared: SharedState) -> Loaded:
-    """Read the weights of a file.
+def _read_earlier(files: list[Found], shared: SharedState) -> Loaded:
+    """Read the second of the files that can be used: weights are not taken from the others."""
+    usable = 0
+    for file in files:
+        try:
+            loaded = _read(file, shared)
+        except (DamagedError, HTTPError, OSError) as error:
+            log.warning('model "%s" is not rolled back to a file: %s', shared.name, error)
+            continue
+        usable += 1
+        if usable > 1:
+            return loaded
+    raise _unknown_file(shared.name)
 
-    Raises:
-        HTTPError: It is not there any more.
 
-    """
+def _read(file: Found, shared: SharedState) -> Loaded:
     try:
         return read(file.path, shared)
     except FileNotFoundError:  # later checkpoints have taken its place
         raise _unknown_file(shared.name) from None
+    except DamagedError as error:
+        raise DamagedError(f"{file.path.name}: {error}") from error
 
 
 def _unknown_file(key: str) -> HTTPError:

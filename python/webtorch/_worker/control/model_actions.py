@@ -17,12 +17,11 @@ from webtorch._worker.control.arguments import (
     version_of,
 )
 from webtorch._worker.control.files import (
-    chosen_file,
     describe_file,
     get_checkpoints,
     has_own,
     list_files,
-    read_file,
+    read_chosen,
     save_if_finite,
 )
 from webtorch._worker.control.orders import load_version, order, unload_version
@@ -59,7 +58,7 @@ def rollback(name: str, body: Body) -> Any:
     model = find_model(name, body)
     shared = shared_state(model)
     checkpoints = get_checkpoints()
-    loaded = read_file(chosen_file(model, body), shared)
+    loaded = read_chosen(model, body, shared)
     shared.replace(loaded.tensors, loaded.steps, None)
     checkpoints.save(shared, always=True)
     return get_model(name, {})

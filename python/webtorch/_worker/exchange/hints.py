@@ -1,5 +1,6 @@
 """Advice on exceptions of users' code whose text does not show what nginx has to do with them."""
 
+import asyncio
 import errno
 import re
 
@@ -8,6 +9,15 @@ from webtorch._worker.process import permissions
 
 # of what another process has: a port, the lock of a file, a file that must be new
 _TAKEN = {errno.EADDRINUSE, errno.EAGAIN, errno.EBUSY, errno.EEXIST, errno.ETXTBSY}
+
+_HINTS = {
+    "does not require grad": "gradients are recorded in functions under @webtorch.train alone",
+    "Expected more than 1 value per channel": (
+        "batch normalization is trained on two rows or more, and this call had one: use "
+        "nn.LayerNorm or nn.GroupNorm, or train only if there are more rows"
+    ),
+}
+"""What to do about errors of PyTorch, by a part of their text."""
 
 _OF_THREADS = re.compile(
     r"\b(same|another|other|different|main|wrong) thread\b|\bcreated in a thread\b|\bin thread '",
@@ -57,6 +67,12 @@ def on_call(error: BaseException) -> str | None:
 
     """
     text = str(error)
+    if hint := next((hint for part, hint in _HINTS.items() if part in text), None):
+        return hint
+    if isinstance(error, AttributeError) and isinstance(error.obj, asyncio.Future):
+        return "a coroutine awaits what batched() returns: await it before its values are used"
+    if type(error).__name__ == "HTTPException":  # of Starlette, FastAPI or Werkzeug
+        return "webtorch.HTTPError(status, detail) is answered to the client, no other exception"
     if not _OF_THREADS.search(text):
         return None
     if "signal" in text:

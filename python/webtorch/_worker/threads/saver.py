@@ -73,6 +73,7 @@ class Saver(threading.Thread):
         self._interval = interval
         self._stopping = threading.Event()
         self._refused: dict[Path, Refusal] = {}
+        self._ignored: set[Path] = set()
 
     def stop(self) -> None:
         """Save once more, if this is the elected worker, and end the thread."""
@@ -119,8 +120,21 @@ class Saver(threading.Thread):
         for shared in self._states():
             try:
                 self._load_new_file(shared)
+                self._warn_of_others(shared)
             except Exception as error:
                 log.error('model "%s": its files cannot be read: %s', shared.name, error)
+
+    def _warn_of_others(self, shared: SharedState) -> None:
+        """Log once each file with weights in another format."""
+        for path in self._checkpoints.others(shared.name):
+            if path not in self._ignored:
+                self._ignored.add(path)
+                log.warning(
+                    'model "%s": %s is not used, as it is not a safetensors file: '
+                    '"webtorch checkpoints import" makes one of it',
+                    shared.name,
+                    path,
+                )
 
     def _load_new_file(self, shared: SharedState) -> None:
         with shared.pinned() as blocks:
