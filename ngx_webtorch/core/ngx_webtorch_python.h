@@ -12,6 +12,8 @@
 #include "ngx_webtorch.h"
 #include "ngx_webtorch_handler.h"
 
+#include <sys/stat.h>
+
 
 #define NGX_WEBTORCH_MESSAGE_LEN  1024
 
@@ -32,6 +34,12 @@ ngx_int_t ngx_webtorch_python_start(ngx_webtorch_conf_t *conf, char *error);
  */
 ngx_uint_t ngx_webtorch_python_has_dynamo(void);
 ngx_int_t ngx_webtorch_python_import_dynamo(char *error);
+
+/*
+ * nginx as a daemon has no umask, as it gives each file its mode.  Python does
+ * not: this adds bits, and returns the umask before.
+ */
+mode_t ngx_webtorch_python_restrict(mode_t bits);
 
 /* appends the place of a directive that is the cause, if it is set */
 void ngx_webtorch_python_add_directive(char *error,

@@ -54,6 +54,7 @@ ngx_int_t
 ngx_webtorch_python_start(ngx_webtorch_conf_t *conf, char *error)
 {
     int          gc;
+    mode_t       mask;
     ngx_int_t    rc;
     ngx_str_t   *name;
     ngx_uint_t   i;
@@ -69,6 +70,7 @@ ngx_webtorch_python_start(ngx_webtorch_conf_t *conf, char *error)
      */
 
     gc = PyGC_Disable();
+    mask = ngx_webtorch_python_restrict(S_IWGRP|S_IWOTH);
 
     rc = ngx_webtorch_python_import("webtorch", error);
 
@@ -102,7 +104,12 @@ ngx_webtorch_python_start(ngx_webtorch_conf_t *conf, char *error)
 
     ngx_webtorch_python_freeze();
 
+    (void) umask(mask);
+
     ngx_webtorch_python_main = PyEval_SaveThread();
+
+    /* seconds may have passed */
+    ngx_time_update();
 
     return rc;
 }
@@ -129,11 +136,13 @@ ngx_int_t
 ngx_webtorch_python_import_dynamo(char *error)
 {
     int        gc;
+    mode_t     mask;
     ngx_int_t  rc;
 
     PyEval_RestoreThread(ngx_webtorch_python_main);
 
     gc = PyGC_Disable();
+    mask = ngx_webtorch_python_restrict(S_IWGRP|S_IWOTH);
 
     rc = ngx_webtorch_python_import(NGX_WEBTORCH_DYNAMO, error);
 
@@ -143,9 +152,25 @@ ngx_webtorch_python_import_dynamo(char *error)
 
     ngx_webtorch_python_freeze();
 
+    (void) umask(mask);
+
     ngx_webtorch_python_main = PyEval_SaveThread();
 
+    ngx_time_update();
+
     return rc;
+}
+
+
+mode_t
+ngx_webtorch_python_restrict(mode_t bits)
+{
+    mode_t  mask;
+
+    mask = umask(bits);
+    (void) umask(mask | bits);
+
+    return mask;
 }
 
 
@@ -387,6 +412,13 @@ ngx_int_t
 ngx_webtorch_python_child(ngx_webtorch_conf_t *conf, char *error)
 {
     ngx_int_t  rc;
+
+    /*
+     * Directories that other modules create for a group, for example by
+     * "dav_access", keep its rights.
+     */
+
+    (void) ngx_webtorch_python_restrict(S_IWOTH);
 
     PyEval_RestoreThread(ngx_webtorch_python_main);
 

@@ -57,9 +57,10 @@ ngx_webtorch_metrics_open(int type, const char *name, const char *labels,
 
     case WEBTORCH_METRIC_MODEL:
         wanted.kind = NGX_WEBTORCH_METRICS_MODEL;
-        wanted.ngauges = 1;
+        wanted.ngauges = NGX_WEBTORCH_METRICS_MODEL_GAUGES;
         wanted.ncounters = sizeof(ngx_webtorch_metrics_model_t)
-                           / sizeof(uint64_t) - 1;
+                           / sizeof(uint64_t)
+                           - NGX_WEBTORCH_METRICS_MODEL_GAUGES;
         break;
 
     case WEBTORCH_METRIC_STAGE:
@@ -215,6 +216,10 @@ ngx_webtorch_metrics_merge_model(ngx_webtorch_metrics_model_t *all,
 
     if (alive) {
         all->loaded += m->loaded;
+
+        /* one worker writes */
+        all->unsaved = ngx_max(all->unsaved, m->unsaved);
+        all->unstored = ngx_max(all->unstored, m->unstored);
     }
 }
 

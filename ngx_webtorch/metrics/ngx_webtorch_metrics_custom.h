@@ -24,8 +24,17 @@ typedef struct {
                                                     0: none */
     uint64_t                        compiled;    /* graphs, torch.compile */
     double                          losses;      /* their sum, of all steps */
-    uint64_t                        loaded;      /* gauge: workers */
+
+    /* gauges */
+    uint64_t                        loaded;      /* workers */
+    uint64_t                        unsaved;     /* since when checkpoints
+                                                    fail, ms since 1970; 0:
+                                                    they do not */
+    uint64_t                        unstored;    /* those of object storage */
 } ngx_webtorch_metrics_model_t;
+
+
+#define NGX_WEBTORCH_METRICS_MODEL_GAUGES  3
 
 
 typedef struct {

@@ -63,8 +63,9 @@ static char *
 ngx_http_webtorch_checkpoint_directory(ngx_conf_t *cf,
     ngx_webtorch_conf_t *wcf, ngx_http_webtorch_checkpoint_params_t *params)
 {
-    ngx_str_t   *value;
-    ngx_path_t  *path;
+    ngx_str_t        *value;
+    ngx_path_t       *path;
+    ngx_file_info_t   fi;
 
     value = cf->args->elts;
 
@@ -83,9 +84,21 @@ ngx_http_webtorch_checkpoint_directory(ngx_conf_t *cf,
         path->name.data[--path->name.len] = '\0';
     }
 
-    if (ngx_webtorch_full_name(cf->cycle, &path->name, 0) != NGX_OK
-        || ngx_add_path(cf, &path) == NGX_ERROR)
+    if (ngx_webtorch_full_name(cf->cycle, &path->name, 0) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    /* ngx_create_paths() would give any file to the workers' user */
+
+    if (ngx_file_info(path->name.data, &fi) != NGX_FILE_ERROR
+        && !ngx_is_dir(&fi))
     {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"%V\" is not a directory", &path->name);
+        return NGX_CONF_ERROR;
+    }
+
+    if (ngx_add_path(cf, &path) == NGX_ERROR) {
         return NGX_CONF_ERROR;
     }
 

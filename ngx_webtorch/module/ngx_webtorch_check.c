@@ -122,6 +122,9 @@ ngx_webtorch_check_child(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
 
     ngx_webtorch_check_directory(cycle);
 
+    /* bytecode of the user's modules */
+    (void) ngx_webtorch_python_restrict(S_IWGRP|S_IWOTH);
+
     if (ngx_set_environment(cycle, NULL) == NULL) {
         return NGX_ERROR;
     }
@@ -308,6 +311,8 @@ ngx_webtorch_check_parent(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
     for (i = 0; i <= conf->handlers.nelts; i++) {
 
         rc = ngx_webtorch_check_read(fd, end, report);
+
+        ngx_time_update();
 
         if (rc != NGX_OK) {
             break;

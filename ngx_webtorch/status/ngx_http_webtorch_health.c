@@ -1,6 +1,7 @@
 
 #include "ngx_http_webtorch_health.h"
 #include "ngx_http_webtorch.h"
+#include "ngx_http_webtorch_error.h"
 #include "ngx_http_webtorch_header.h"
 #include "ngx_http_webtorch_status.h"
 #include "ngx_http_webtorch_status_snapshot.h"
@@ -45,7 +46,9 @@ static ngx_int_t ngx_http_webtorch_health_check(ngx_http_request_t *r,
 static void ngx_http_webtorch_health_check_handlers(
     ngx_http_webtorch_snapshot_t *snapshot,
     ngx_http_webtorch_health_answer_t *a);
-static void ngx_http_webtorch_health_check_handler(
+static ngx_uint_t ngx_http_webtorch_health_is_asked(
+    ngx_webtorch_handler_t *handler, ngx_webtorch_handler_t *other);
+static ngx_int_t ngx_http_webtorch_health_check_handler(
     ngx_http_webtorch_snapshot_t *snapshot, ngx_webtorch_handler_t *handler,
     ngx_http_webtorch_health_answer_t *a);
 static ngx_uint_t ngx_http_webtorch_health_full(
@@ -152,6 +155,10 @@ ngx_http_webtorch_health_handler(ngx_http_request_t *r)
         return rc;
     }
 
+    if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))) {
+        return ngx_http_webtorch_not_allowed(r, WEBTORCH_GET|WEBTORCH_HEAD);
+    }
+
     wlcf = ngx_http_get_module_loc_conf(r, ngx_http_webtorch_module);
     health = wlcf->health;
 
@@ -234,27 +241,66 @@ static void
 ngx_http_webtorch_health_check_handlers(ngx_http_webtorch_snapshot_t *snapshot,
     ngx_http_webtorch_health_answer_t *a)
 {
-    ngx_uint_t                i;
+    ngx_uint_t                i, k, n;
     ngx_webtorch_handler_t  **handler;
 
     handler = snapshot->conf->handlers.elts;
+    n = snapshot->conf->handlers.nelts;
 
-    for (i = 0; i < snapshot->conf->handlers.nelts; i++) {
-        /* clients never get a shadow's response */
+    for (i = 0; i < n; i++) {
 
-        if (!handler[i]->policy && !handler[i]->shadowed) {
-            ngx_http_webtorch_health_check_handler(snapshot, handler[i], a);
+        /* one line for a function, which several directives may name */
+
+        for (k = 0; k < i; k++) {
+            if (ngx_http_webtorch_health_is_asked(handler[k], handler[i])) {
+                break;
+            }
+        }
+
+        if (k < i || !ngx_http_webtorch_health_is_asked(handler[i], handler[i]))
+        {
+            continue;
+        }
+
+        for ( /* void */ ; k < n; k++) {
+            if (ngx_http_webtorch_health_is_asked(handler[k], handler[i])
+                && ngx_http_webtorch_health_check_handler(snapshot, handler[k],
+                                                          a)
+                   != NGX_OK)
+            {
+                break;
+            }
+        }
+
+        if (k == n) {
+            ngx_http_webtorch_health_passed(a, &handler[i]->name);
         }
     }
 }
 
 
+/* whether clients get responses of a handler, which is of a function */
+
+static ngx_uint_t
+ngx_http_webtorch_health_is_asked(ngx_webtorch_handler_t *handler,
+    ngx_webtorch_handler_t *other)
+{
+    return !handler->policy
+           && !handler->shadowed
+           && handler->name.len == other->name.len
+           && ngx_memcmp(handler->name.data, other->name.data,
+                         other->name.len)
+              == 0;
+}
+
+
 /*
- * A queue is full in this worker, or was so just now in any of them.  Several
- * directives may name a function, each has its own queue.
+ * A queue is full in this worker, or was so just now in any of them.  Each
+ * of several directives for a function has its own.  NGX_DECLINED: a reason was
+ * added.
  */
 
-static void
+static ngx_int_t
 ngx_http_webtorch_health_check_handler(ngx_http_webtorch_snapshot_t *snapshot,
     ngx_webtorch_handler_t *handler, ngx_http_webtorch_health_answer_t *a)
 {
@@ -262,7 +308,7 @@ ngx_http_webtorch_health_check_handler(ngx_http_webtorch_snapshot_t *snapshot,
 
     if (handler->runner == NULL) {
         ngx_http_webtorch_health_add(a, "%V is not loaded", &handler->name);
-        return;
+        return NGX_DECLINED;
     }
 
     if (handler->offloaded
@@ -271,7 +317,7 @@ ngx_http_webtorch_health_check_handler(ngx_http_webtorch_snapshot_t *snapshot,
     {
         ngx_http_webtorch_health_add(a, "the owner of the device does not run "
                                      "%V", &handler->name);
-        return;
+        return NGX_DECLINED;
     }
 
     full = ngx_http_webtorch_health_full(snapshot, handler);
@@ -279,15 +325,15 @@ ngx_http_webtorch_health_check_handler(ngx_http_webtorch_snapshot_t *snapshot,
     if (full) {
         ngx_http_webtorch_health_add(a, "queue of %V is full since %ui s",
                                      &handler->name, full);
-        return;
+        return NGX_DECLINED;
     }
 
     if (!handler->deferred && ngx_webtorch_runner_full(handler->runner, 0)) {
         ngx_http_webtorch_health_add(a, "queue of %V is full", &handler->name);
-        return;
+        return NGX_DECLINED;
     }
 
-    ngx_http_webtorch_health_passed(a, &handler->name);
+    return NGX_OK;
 }
 
 

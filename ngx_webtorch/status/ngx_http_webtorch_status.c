@@ -102,6 +102,10 @@ ngx_http_webtorch_status_handler(ngx_http_request_t *r)
         return rc;
     }
 
+    if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))) {
+        return ngx_http_webtorch_not_allowed(r, WEBTORCH_GET|WEBTORCH_HEAD);
+    }
+
     ngx_memzero(&wanted, sizeof(ngx_http_webtorch_status_wanted_t));
 
     format = ngx_http_webtorch_status_format(r);
@@ -347,10 +351,6 @@ ngx_http_webtorch_status_begin(ngx_http_request_t *r,
     ngx_http_webtorch_status_writer_t *w)
 {
     ngx_int_t  rc;
-
-    if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))) {
-        return NGX_HTTP_NOT_ALLOWED;
-    }
 
     rc = ngx_http_discard_request_body(r);
 

@@ -21,6 +21,8 @@ static ngx_uint_t ngx_http_webtorch_family_begin(ngx_http_webtorch_family_t *f,
     const char *type, const char *unit, const char *help);
 static void ngx_http_webtorch_family_line(ngx_http_webtorch_family_t *f,
     const char *word, size_t len, const char *text);
+static void ngx_http_webtorch_family_text(ngx_http_webtorch_family_t *f,
+    const char *text);
 static u_char *ngx_http_webtorch_sample_begin(ngx_http_webtorch_family_t *f,
     const ngx_http_webtorch_sample_t *sample);
 static void ngx_http_webtorch_sample_put(ngx_http_webtorch_family_t *f,
@@ -168,8 +170,31 @@ ngx_http_webtorch_family_line(ngx_http_webtorch_family_t *f, const char *word,
     ngx_http_webtorch_status_puts(f->w, " ");
     ngx_http_webtorch_status_write(f->w, f->name.data, len);
     ngx_http_webtorch_status_puts(f->w, " ");
-    ngx_http_webtorch_status_escape(f->w, text, ngx_strlen(text));
+    ngx_http_webtorch_family_text(f, text);
     ngx_http_webtorch_status_puts(f->w, "\n");
+}
+
+
+/* in the format 0.0.4 a quote is escaped in labels alone */
+
+static void
+ngx_http_webtorch_family_text(ngx_http_webtorch_family_t *f, const char *text)
+{
+    size_t  len;
+
+    for ( ;; ) {
+        len = f->wanted->openmetrics ? ngx_strlen(text) : strcspn(text, "\"");
+
+        ngx_http_webtorch_status_escape(f->w, text, len);
+
+        text += len;
+
+        if (*text == '\0') {
+            return;
+        }
+
+        ngx_http_webtorch_status_write(f->w, text++, 1);
+    }
 }
 
 

@@ -32,6 +32,8 @@ static void ngx_http_webtorch_problems_of_workers(
     ngx_http_webtorch_problems_t *p);
 static void ngx_http_webtorch_problems_of_servers(
     ngx_http_webtorch_problems_t *p);
+static void ngx_http_webtorch_problems_of_models(
+    ngx_http_webtorch_problems_t *p);
 static void ngx_http_webtorch_problems_of_stages(
     ngx_http_webtorch_problems_t *p);
 
@@ -58,6 +60,7 @@ ngx_http_webtorch_status_problems(ngx_http_webtorch_status_writer_t *w,
     ngx_http_webtorch_problems_of_handlers(&p);
     ngx_http_webtorch_problems_of_workers(&p);
     ngx_http_webtorch_problems_of_servers(&p);
+    ngx_http_webtorch_problems_of_models(&p);
     ngx_http_webtorch_problems_of_stages(&p);
 
     if (snapshot->zone_used > snapshot->zone_size / 10 * 9
@@ -161,6 +164,36 @@ ngx_http_webtorch_problems_of_servers(ngx_http_webtorch_problems_t *p)
                                           "ejected", &server[k].name,
                                           &sb[i].balancer->name);
             }
+        }
+    }
+}
+
+
+static void
+ngx_http_webtorch_problems_of_models(ngx_http_webtorch_problems_t *p)
+{
+    ngx_uint_t                        i;
+    ngx_webtorch_metrics_model_t     *m;
+    ngx_http_webtorch_status_item_t  *item;
+
+    item = p->snapshot->models.elts;
+
+    for (i = 0; i < p->snapshot->models.nelts; i++) {
+        m = (ngx_webtorch_metrics_model_t *) item[i].cells;
+
+        if (m->unsaved) {
+            ngx_http_webtorch_problem(p, "model %V could not be saved for %uL "
+                       "s, see the error log", &item[i].name,
+                       ngx_http_webtorch_snapshot_age(p->snapshot, m->unsaved)
+                       / 1000);
+        }
+
+        if (m->unstored) {
+            ngx_http_webtorch_problem(p, "model %V could not be written to "
+                       "object storage for %uL s, see the error log",
+                       &item[i].name,
+                       ngx_http_webtorch_snapshot_age(p->snapshot, m->unstored)
+                       / 1000);
         }
     }
 }

@@ -99,4 +99,14 @@ uint64_t ngx_http_webtorch_snapshot_codes(
     ngx_http_webtorch_status_item_t *item, ngx_uint_t first, ngx_uint_t last);
 
 
+/* ms since a time, which is in ms since 1970; 0: there is none */
+
+static ngx_inline uint64_t
+ngx_http_webtorch_snapshot_age(const ngx_http_webtorch_snapshot_t *snapshot,
+    uint64_t since)
+{
+    return (since && snapshot->time > since) ? snapshot->time - since : 0;
+}
+
+
 #endif /* _NGX_HTTP_WEBTORCH_STATUS_SNAPSHOT_H_INCLUDED_ */

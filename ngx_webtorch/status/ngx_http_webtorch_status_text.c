@@ -446,7 +446,12 @@ ngx_http_webtorch_text_models(ngx_http_webtorch_family_t *f)
         { "webtorch_model_loss_average", NULL,
           "Mean of about the last 100 losses." },
         { "webtorch_model_checkpoint_age_seconds", "seconds",
-          "Age of the last checkpoint." }
+          "Age of the last checkpoint." },
+        { "webtorch_model_unsaved_seconds", "seconds",
+          "How long checkpoints have failed; 0: they do not." },
+        { "webtorch_model_unstored_seconds", "seconds",
+          "How long checkpoints in object storage have failed; 0: they do "
+          "not." }
     };
 
     item = f->snapshot->models.elts;
@@ -455,7 +460,7 @@ ngx_http_webtorch_text_models(ngx_http_webtorch_family_t *f)
     ngx_http_webtorch_text_fields(f, &f->snapshot->models, "model",
                                   ngx_http_webtorch_model_fields);
 
-    for (k = 0; k < 3; k++) {
+    for (k = 0; k < 5; k++) {
 
         if (n == 0
             || !ngx_http_webtorch_family(f, names[k][0], "gauge", names[k][1],
@@ -476,8 +481,14 @@ ngx_http_webtorch_text_models(ngx_http_webtorch_family_t *f)
 
             } else if (k == 2 && m->saved) {
                 ngx_http_webtorch_sample_seconds(f, &labels,
-                    (f->snapshot->time > m->saved)
-                    ? (f->snapshot->time - m->saved) * 1000 : 0);
+                    ngx_http_webtorch_snapshot_age(f->snapshot, m->saved)
+                    * 1000);
+
+            } else if (k > 2) {
+                ngx_http_webtorch_sample_seconds(f, &labels,
+                    ngx_http_webtorch_snapshot_age(f->snapshot,
+                                           k == 3 ? m->unsaved : m->unstored)
+                    * 1000);
             }
         }
     }

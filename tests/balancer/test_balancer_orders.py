@@ -57,7 +57,7 @@ def test_orders_of_balancer(start, backends):
     assert f"webtorch_balancer_ejected{{{labels}}} 0" in metrics
     problems = server.get("/status?format=json").json()["problems"]
     assert any(addresses[1] in each for each in problems)
-    server.wait_for_log(rf'eject_server of "u" .*{addresses[1]}.*, by 127\.0\.0\.1')
+    server.wait_for_log(rf'control: eject of "u" .*{addresses[1]}.*, by 127\.0\.0\.1')
 
     # one that failures have ejected, and an operator has returned, is tried at once
     backends[2].status = 500

@@ -1,6 +1,8 @@
 """Time in the error log, for lines that are written beside the event loop."""
 
 import re
+import time
+from datetime import datetime
 
 from nginx import wait_for
 
@@ -33,3 +35,12 @@ def test_time_of_log_lines_of_threads_goes_on_in_an_idle_worker(start):
 
     # no request comes, nginx's own clock stands still
     wait_for(lambda: len(times()) >= 3, "log lines of three seconds")
+
+
+def test_time_of_log_lines_after_a_long_import(start):
+    begin = int(time.time())
+    code = "import time\ntime.sleep(2)\n" + APP
+    server = start("location = /x { webtorch_handler app:answer; }", code)
+    # the check has slept before
+    line = re.search(r"^(\S+ \S+) .*start worker process ", server.log(), re.MULTILINE)
+    assert datetime.strptime(line[1], "%Y/%m/%d %H:%M:%S").timestamp() >= begin + 2

@@ -87,3 +87,14 @@ def test_is_check_is_false_outside_nginx():
     import webtorch
 
     assert not webtorch.is_check()
+
+
+def test_garbage_is_collected_in_workers_but_not_in_the_check(start):
+    app = """
+    import gc, webtorch
+    assert gc.isenabled() != webtorch.is_check()
+
+    @webtorch.handler
+    def f(request): return str(gc.isenabled())
+    """
+    assert start(SERVER, app).get("/f").text == "True"

@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import threading
+import time
 
 import pytest
 import torch
@@ -354,7 +355,17 @@ def test_directory_belongs_to_the_workers_user(start, directory):
 
 
 def test_full_disk_fails_no_request(start, directory):
-    server = start(SERVER, app(), http=http(directory, "interval=100ms"))
+    status = "location = /status { webtorch_status; }"
+    server = start(SERVER + status, app(), http=http(directory, "interval=100ms"))
+
+    def value(name):
+        """Return the models of the problems, or the value of a metric."""
+        if name == "problems":
+            problems = server.get("/status?format=json").json()["problems"]
+            return [re.match(r"model (\S+) could not be saved for", each)[1] for each in problems]
+        text = server.get("/status?format=prometheus").text
+        return re.search(rf'^{name}\{{model="line"\}} (\S+)$', text, re.MULTILINE)[1]
+
     train(server, 1)
     wait_for_steps(directory, 1)
     shutil.rmtree(directory / "line")
@@ -362,9 +373,35 @@ def test_full_disk_fails_no_request(start, directory):
     (directory / "line").write_text("")
     train(server, 1)
     server.wait_for_log('model "line" could not be saved: .*line')
+    assert value("problems") == ["line"]
+    assert float(value("webtorch_model_unsaved_seconds")) > 0
     train(server, 1)
+    time.sleep(0.5)
+    assert server.log().count("could not be saved") == 1
     (directory / "line").unlink()
     wait_for_steps(directory, 3)
+    server.wait_for_log('model "line" is saved again')
+    assert value("problems") == []
+    assert float(value("webtorch_model_unsaved_seconds")) == 0
+
+    # what is lost is logged, also if it has failed before
+    shutil.rmtree(directory / "line")
+    (directory / "line").write_text("")
+    train(server, 1)
+    wait_for(lambda: server.log().count("could not be saved") == 2, "the message")
+    assert server.quit() == 0
+    assert server.log().count("could not be saved") == 3
+
+
+def test_directory_that_is_a_file_is_left_alone(configured, directory):
+    directory.write_text("text")
+    directory.chmod(0o600)
+    before = directory.stat()
+    status, output = configured(SERVER, app(), http=http(directory)).check()
+    assert status == 1
+    assert f'"{directory}" is not a directory in' in output
+    after = directory.stat()
+    assert (after.st_uid, after.st_mode) == (before.st_uid, before.st_mode)
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,9 @@ def test_control_of_versions(start, directory, users):
     put(directory, 3, 5)
     # an order that cannot be written is not followed by the worker that has it
     (directory / ".orders.json.tmp").mkdir()
-    assert order(server, "/models/scale/load", version="3").status_code == 500
+    refused = order(server, "/models/scale/load", version="3")
+    check_error(refused, 503, "storage_failed", "Is a directory", ".orders.json.tmp")
+    assert "Traceback" not in server.log()
     assert set(of_each(server, "/any?version=3")) == {"unknown_version"}
     (directory / ".orders.json.tmp").rmdir()
     ordered(server, "/models/scale/load", version="3")
@@ -236,7 +238,7 @@ def test_control_requests_that_are_wrong(start, directory, users):
         answer = server.get("/control/guards", headers={**EVA, **rebound})
         assert answer.status_code == 200, name
     refused("/models/a%250Ab/freeze", 404, "unknown_model")
-    assert 'control: freeze of "a\\nb" {}, by' in server.log()
+    assert 'control: freeze of "a\\nb", by' in server.log()
     # a file of another program
     header = b'{"__metadata__": {"step": 5}}'
     path = directory / "scale@2/number.safetensors"

@@ -14,7 +14,7 @@ from jaxtyping import Float32
 from torch import Tensor, nn, optim
 from webtorch import metrics
 
-words = metrics.counter("app_words_total", 'Words, "all" of them.', labels=["language"])
+words = metrics.counter("app_words_total", 'Words, "all" of them\\n.', labels=["language"])
 depth = metrics.gauge("app_depth", "How deep.")
 peak = metrics.gauge("app_peak", aggregate="max")
 sizes = metrics.histogram("app_sizes", buckets=BOUNDS)
@@ -83,6 +83,11 @@ def test_metrics_of_users_and_models():
         )
         plain = scrape_prometheus(nginx)
         assert value(plain, "app_words_total", **language) == 2.5 * calls
+        # in OpenMetrics a quote is escaped, in the other format it must not be
+        text = nginx.get("/status?format=prometheus").text
+        assert '# HELP app_words_total Words, "all" of them\\n.\n' in text
+        text = nginx.get("/status?format=openmetrics").text
+        assert '# HELP app_words Words, \\"all\\" of them\\n.\n' in text
 
         os.kill(min(nginx.workers()), signal.SIGKILL)
         wait_for(lambda: value(scrape(nginx), "app_depth") == 3, "the gauge to vanish")

@@ -6,11 +6,13 @@ import threading
 
 import pytest
 
+from answers import check_error
 from gate import GATE_APP
 from nginx import Nginx, running, wait_for
 
 SERVER = """
 location = /gated { webtorch_handler app:gated mode=thread queue=2 timeout=60s; }
+location = /more { webtorch_handler app:gated mode=thread; }
 location = /control { webtorch_handler app:control mode=inline; }
 location = /late { webtorch_handler late:late; }
 location = /livez { webtorch_health live; }
@@ -62,7 +64,10 @@ def check_health(server: Nginx, metrics: str) -> None:
     assert "[+]app:gated ok\n" in verbose
     assert "[+]group ok\n" in verbose
     assert verbose.endswith("\nok\n")
-    assert server.post("/readyz").status_code == 405
+    # several locations have a function
+    assert verbose.count("app:gated") == 1
+    check_error(server.post("/readyz"), 405, "method_not_allowed", "Allow")
+    assert server.post("/readyz").headers["Allow"] == "GET, HEAD"
 
     drain = server.prefix / "drain"
     drain.touch()

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from answers import check_error
 from backends import Backends, ask
 from gate import GATE_APP
 from nginx import Nginx, running, wait_for
@@ -154,7 +155,8 @@ def test_status_formats(server):
         found = server.get("/status", headers={"Accept": accept}).headers
         assert found["Content-Type"] == types[name], accept
         assert "Accept" in found["Vary"]
-    assert server.post("/status").status_code == 405
+    check_error(server.post("/status"), 405, "method_not_allowed", "Allow")
+    assert server.post("/status").headers["Allow"] == "GET, HEAD"
     assert server.get("/status?format=xml").json()["code"] == "unknown_format"
     assert server.get("/status?scope=handlers,all").json()["code"] == "unknown_scope"
 

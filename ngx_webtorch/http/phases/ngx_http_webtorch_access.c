@@ -44,8 +44,12 @@ static void ngx_http_webtorch_access_fail(ngx_http_request_t *r,
     const char *why);
 static void ngx_http_webtorch_access_unread(ngx_http_request_t *r,
     ngx_http_webtorch_phases_ctx_t *ctx);
+static void ngx_http_webtorch_access_log_error(ngx_http_request_t *r,
+    ngx_http_webtorch_phases_ctx_t *ctx, const char *why);
 static void ngx_http_webtorch_access_log(ngx_http_request_t *r,
     ngx_http_webtorch_phases_ctx_t *ctx);
+static ngx_uint_t ngx_http_webtorch_access_is_final(ngx_http_request_t *r,
+    ngx_http_webtorch_access_t *access);
 static ngx_uint_t ngx_http_webtorch_access_error_page(ngx_http_request_t *r,
     ngx_http_webtorch_phases_ctx_t *ctx);
 static ngx_int_t ngx_http_webtorch_access_decide(ngx_http_request_t *r,
@@ -429,17 +433,39 @@ static void
 ngx_http_webtorch_access_log(ngx_http_request_t *r,
     ngx_http_webtorch_phases_ctx_t *ctx)
 {
+    ngx_uint_t                   is_final, level;
     ngx_http_webtorch_reason_t  *reason;
 
     reason = &ctx->reason;
+    is_final = ngx_http_webtorch_access_is_final(r, ctx->access);
+    level = is_final ? NGX_LOG_WARN : NGX_LOG_INFO;
 
-    ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
+    ngx_log_error(level, r->connection->log, 0,
                   "access denied by webtorch handler \"%V\"%s, score: %.4f"
                   "%s%V%s%V",
                   &ctx->access->fh.handler->name,
-                  ctx->access->dry_run ? ", dry run" : "", ctx->score,
+                  ctx->access->dry_run ? ", dry run"
+                  : is_final ? "" : " unless another check allows it",
+                  ctx->score,
                   reason->field.len ? ", field: " : "", &reason->field,
                   reason->kind.len ? ", kind: " : "", &reason->kind);
+}
+
+
+/* as ngx_http_core_access_phase() treats statuses with "satisfy any" */
+
+static ngx_uint_t
+ngx_http_webtorch_access_is_final(ngx_http_request_t *r,
+    ngx_http_webtorch_access_t *access)
+{
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+    return access->dry_run
+           || clcf->satisfy == NGX_HTTP_SATISFY_ALL
+           || (access->status != NGX_HTTP_FORBIDDEN
+               && access->status != NGX_HTTP_UNAUTHORIZED);
 }
 
 
@@ -451,7 +477,7 @@ ngx_http_webtorch_access_fail(ngx_http_request_t *r,
     ctx->verdict = verdict;
     ctx->denied = (ctx->access->deny_on_error && !ctx->access->dry_run);
 
-    ngx_http_webtorch_score_log_error(r, &ctx->access->fh, NGX_LOG_ERR, why);
+    ngx_http_webtorch_access_log_error(r, ctx, why);
 }
 
 
@@ -465,8 +491,30 @@ ngx_http_webtorch_access_unread(ngx_http_request_t *r,
     ctx->denied = (ctx->access->deny_on_unread && !ctx->access->dry_run);
     ngx_str_set(&ctx->reason.kind, "unread");
 
-    ngx_http_webtorch_score_log_error(r, &ctx->access->fh, NGX_LOG_ERR,
+    ngx_http_webtorch_access_log_error(r, ctx,
                                 ngx_http_webtorch_score_strerror(ctx->unread));
+}
+
+
+static void
+ngx_http_webtorch_access_log_error(ngx_http_request_t *r,
+    ngx_http_webtorch_phases_ctx_t *ctx, const char *why)
+{
+    const char  *outcome;
+
+    if (!ctx->denied) {
+        outcome = ", allowed";
+
+    } else if (ngx_http_webtorch_access_is_final(r, ctx->access)) {
+        outcome = ", denied";
+
+    } else {
+        outcome = ", denied unless another check allows it";
+    }
+
+    ngx_http_webtorch_score_log_outcome(r, &ctx->access->fh, NGX_LOG_ERR,
+                           ctx->scored ? "the whole of a request" : "a request",
+                           why, outcome);
 }
 
 

@@ -153,15 +153,24 @@ ngx_http_webtorch_score_log_error(ngx_http_request_t *r,
     ngx_http_webtorch_feature_handler_t *fh, ngx_uint_t level,
     const char *why)
 {
+    ngx_http_webtorch_score_log_outcome(r, fh, level, "a request", why, "");
+}
+
+
+void
+ngx_http_webtorch_score_log_outcome(ngx_http_request_t *r,
+    ngx_http_webtorch_feature_handler_t *fh, ngx_uint_t level,
+    const char *what, const char *why, const char *outcome)
+{
     if (fh->logged == ngx_time()) {
         fh->nskipped++;
         return;
     }
 
     ngx_log_error(level, r->connection->log, 0,
-                  "webtorch handler \"%V\" has not scored a request: %s, "
+                  "webtorch handler \"%V\" has not scored %s: %s%s, "
                   "and %ui more before that",
-                  &fh->handler->name, why, fh->nskipped);
+                  &fh->handler->name, what, why, outcome, fh->nskipped);
 
     fh->logged = ngx_time();
     fh->nskipped = 0;

@@ -46,6 +46,14 @@ void ngx_http_webtorch_score_log_error(ngx_http_request_t *r,
     ngx_http_webtorch_feature_handler_t *fh, ngx_uint_t level,
     const char *why);
 
+/*
+ * The same; what: of the request, or the request; outcome: what happens to it,
+ * which begins with a comma, or an empty text.
+ */
+void ngx_http_webtorch_score_log_outcome(ngx_http_request_t *r,
+    ngx_http_webtorch_feature_handler_t *fh, ngx_uint_t level,
+    const char *what, const char *why, const char *outcome);
+
 /* text of a code of ngx_http_webtorch_score() */
 const char *ngx_http_webtorch_score_strerror(ngx_int_t rc);
 

@@ -60,7 +60,7 @@ source: Callable[[Wanted, int], memoryview | None] | None = None
 """Returns the memory of cells that workers share; None outside nginx."""
 
 # those of ngx_webtorch_metrics_custom.h
-_COUNTS = {MetricKind.COUNTER: 1, MetricKind.MODEL: 8, MetricKind.STAGE: len(SECONDS) + 11}
+_COUNTS = {MetricKind.COUNTER: 1, MetricKind.MODEL: 10, MetricKind.STAGE: len(SECONDS) + 11}
 
 
 def _size(wanted: Wanted) -> int:

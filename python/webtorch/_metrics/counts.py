@@ -8,7 +8,8 @@ from webtorch._metrics.cells import Cells, MetricKind, Wanted, own_cells
 class Counts:
     """Cells of a model, as ngx_webtorch_metrics_model_t has them."""
 
-    STEPS, STEPPED, LOSS, AVERAGE, SAVED, COMPILED, LOSSES, LOADED = range(8)
+    STEPS, STEPPED, LOSS, AVERAGE, SAVED, COMPILED, LOSSES = range(7)
+    LOADED, UNSAVED, UNSTORED = range(7, 10)
 
     def __init__(self, name: str) -> None:
         self._cells: Cells = own_cells(Wanted(MetricKind.MODEL, name))
@@ -35,6 +36,17 @@ class Counts:
     def save(self) -> None:
         """Note that a checkpoint was written."""
         self._cells.ints[self.SAVED] = _milliseconds()
+
+    def fail(self, cell: int, is_failing: bool) -> None:
+        """Note whether checkpoints can be written.
+
+        Args:
+            cell: UNSAVED for those of the disk, UNSTORED for those of object storage.
+            is_failing: Whether they cannot.
+
+        """
+        ints = self._cells.ints
+        ints[cell] = (ints[cell] or _milliseconds()) if is_failing else 0
 
 
 def _milliseconds() -> int:

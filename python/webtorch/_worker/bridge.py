@@ -5,6 +5,7 @@ the runners; the rest of the package does not know them.
 """
 
 import faulthandler
+import gc
 import itertools
 import os
 import sys
@@ -90,6 +91,9 @@ def ngx_webtorch_py_init(settings: Any) -> None:
     if settings.slow_signal:
         faulthandler.register(settings.slow_signal, STDERR, all_threads=False)
     sys.setswitchinterval(SWITCH_INTERVAL)
+    if settings.check:
+        # it is killed when handlers are imported, torch._dynamo takes a third less time
+        gc.disable()
     environment.install(_strings(settings.environment))
     programs.install()
     _watches_models = bool(settings.watch & _WATCH_MODELS)

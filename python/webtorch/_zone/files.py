@@ -11,6 +11,8 @@ from typing import BinaryIO
 def written(path: Path, draft: Path) -> Iterator[BinaryIO]:
     """Open a draft, which becomes a file, synced to the disk, unless the block raises.
 
+    Only the owner can read and write it.
+
     Args:
         path: The file, which is replaced if it exists.
         draft: What is written until then, in the same directory; it is overwritten if it exists,
@@ -21,7 +23,7 @@ def written(path: Path, draft: Path) -> Iterator[BinaryIO]:
 
     """
     try:
-        with draft.open("wb") as file:
+        with open(draft, "wb", opener=_private) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -30,6 +32,14 @@ def written(path: Path, draft: Path) -> Iterator[BinaryIO]:
         draft.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def _private(path: str, flags: int) -> int:
+    """Open a file that only its owner can read and write: a daemon of nginx has no umask."""
+    descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
+    # the draft of a worker that was killed may have another mode
+    os.fchmod(descriptor, 0o600)
+    return descriptor
 
 
 def sync_directory(path: Path) -> None:

@@ -320,6 +320,10 @@ def test_satisfy_any_does_not_allow(server):
     assert server.get("/any/allowed/x").status_code == 200
     # one who is allowed by another check passes
     assert server.get("/any/allowed/attack").status_code == 200
+    lines = [line for line in server.log().splitlines() if "/any/allowed/attack" in line]
+    assert len(lines) == 1
+    assert "[info]" in lines[0] and "denied by webtorch handler" in lines[0]
+    assert "unless another check allows it" in lines[0]
 
 
 @pytest.mark.parametrize("path", ["/guard/", "/guard/deny/"])
@@ -331,7 +335,10 @@ def test_errors_of_the_model(server, path, word):
     if allowed:
         assert answer.headers["Verdict"] == "error "
     assert server.get(f"{path}x").status_code == 200
-    server.wait_for_log('webtorch handler "app:guard" has not scored a request')
+    outcome = "allowed" if allowed else "denied"
+    server.wait_for_log(
+        rf'webtorch handler "app:guard" has not scored a request: .*, {outcome}, and .* "GET {path}'
+    )
 
 
 @pytest.mark.parametrize(("path", "status"), [("/slow/", 200), ("/slow/deny/", 503)])

@@ -89,6 +89,9 @@ def _run(request: Request, action: Callable[..., Any], names: list[str], body: B
         raise HTTPError(409, str(error)) from error
     except MemoryError as error:
         raise HTTPError(503, str(error) or "no memory", code="no_room") from error
+    except OSError as error:
+        # the operator is the one to act: the text has the path, and why
+        raise HTTPError(503, str(error), code="storage_failed") from error
     return result
 
 
@@ -105,10 +108,10 @@ def _logged(request: Request, action: Callable[..., Any], names: list[str], body
             user = request.variables.get("remote_user")
             # in JSON a name from a client cannot begin a line of its own
             log.warning(
-                "control: %s of %s %s, by %s%s%s",
-                action.__name__,
-                json.dumps("/".join(names)),
-                dict(body),
+                "control: %s%s%s, by %s%s%s",
+                _NAMES.get(action, action.__name__),
+                f" of {json.dumps('/'.join(names))}" if names else "",
+                f" {json.dumps(body)}" if body else "",
                 request.variables.get("remote_addr"),
                 f", user {json.dumps(user)}" if user else "",
                 outcome,
@@ -180,6 +183,9 @@ _CHANGES = {
     mark,
     reset_guard,
 }
+
+_NAMES = {eject_server: "eject", return_server: "return"}
+"""Names of actions in the log that differ from those of their functions: as in the address."""
 
 _VERSION = {"version": str}
 _PARAMETERS = {"parameters": dict}

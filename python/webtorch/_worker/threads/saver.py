@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from webtorch._metrics.counts import Counts
 from webtorch._zone.checkpoint import Checkpoints, read
 from webtorch._zone.shared_state import SharedState
 
@@ -74,6 +75,9 @@ class Saver(threading.Thread):
         self._stopping = threading.Event()
         self._refused: dict[Path, Refusal] = {}
         self._ignored: set[Path] = set()
+        self._unsaved: dict[str, str] = {}
+        """Errors of the last checkpoints, by the names of their models."""
+        self._is_last = False
 
     def stop(self) -> None:
         """Save once more, if this is the elected worker, and end the thread."""
@@ -91,8 +95,7 @@ class Saver(threading.Thread):
             if self._stopping.wait(pause):
                 break
         if self._election.elect():
-            self._save_all()
-            self._election.resign()
+            self._save_for_the_last_time()
 
     def _serve(self) -> None:
         """Write and load files until the worker shuts down."""
@@ -105,15 +108,42 @@ class Saver(threading.Thread):
                 self._save_all()
             if self._stopping.wait(min(POLL, max(0, due - time.monotonic()))):
                 break
+        self._save_for_the_last_time()
+
+    def _save_for_the_last_time(self) -> None:
+        # what is lost is logged once more, also if it has failed for long
+        if not self._is_last:
+            self._unsaved.clear()
+        self._is_last = True
         self._save_all()
+        for name in self._unsaved:
+            Counts(name).fail(Counts.UNSAVED, False)
         self._election.resign()
 
     def _save_all(self) -> None:
-        for shared in self._states():
-            try:
-                self._checkpoints.save(shared)
-            except Exception as error:
-                log.error('model "%s" could not be saved: %s', shared.name, error)
+        states = [*self._states()]
+        # others were unloaded, or other code has come
+        for name in self._unsaved.keys() - {shared.name for shared in states}:
+            del self._unsaved[name]
+            Counts(name).fail(Counts.UNSAVED, False)
+        for shared in states:
+            self._save(shared)
+
+    def _save(self, shared: SharedState) -> None:
+        name = shared.name
+        failed = self._unsaved.get(name)
+        try:
+            self._checkpoints.save(shared)
+        except Exception as error:
+            self._unsaved[name] = str(error)
+            Counts(name).fail(Counts.UNSAVED, True)
+            if failed != str(error):
+                log.error('model "%s" could not be saved: %s', name, error)
+            return
+        if failed is not None:
+            del self._unsaved[name]
+            Counts(name).fail(Counts.UNSAVED, False)
+            log.warning('model "%s" is saved again', name)
 
     def _load_new_files(self) -> None:
         """Load files that were put into the directories of models."""

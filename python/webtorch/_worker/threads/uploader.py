@@ -95,7 +95,7 @@ class Uploader(threading.Thread):
                 self._serve()
         if self._election.elect_uploader():
             self._save_all(last=True)
-            self._election.resign_uploader()
+            self._resign()
 
     def _serve(self) -> None:
         """Write until the worker shuts down."""
@@ -113,6 +113,12 @@ class Uploader(threading.Thread):
                 retry = min(2 * retry, MAX_RETRY) if self._away else POLL
             if self._stopping.wait(min(POLL, max(0.0, min(due, retry_at) - time.monotonic()))):
                 break
+        self._resign()
+
+    def _resign(self) -> None:
+        # the next worker knows better
+        for name in self._failed:
+            Counts(name).fail(Counts.UNSTORED, False)
         self._election.resign_uploader()
 
     def _save_all(self, only: frozenset[str] | None = None, last: bool = False) -> None:
@@ -120,6 +126,8 @@ class Uploader(threading.Thread):
         states = [*self._states()]
         names = {shared.name for shared in states}
         # others were unloaded, or other code has come
+        for name in self._failed - names:
+            Counts(name).fail(Counts.UNSTORED, False)
         self._failed &= names
         self._away &= names
         for shared in states:
@@ -136,6 +144,7 @@ class Uploader(threading.Thread):
             if name not in self._failed:
                 log.error('model "%s" could not be written to storage: %s', name, error)
             self._failed.add(name)
+            Counts(name).fail(Counts.UNSTORED, True)
             # others are of the model, for example weights that are not finite
             if isinstance(error, OSError):
                 self._away.add(name)
@@ -145,6 +154,7 @@ class Uploader(threading.Thread):
         self._away.discard(name)
         if name in self._failed:
             self._failed.remove(name)
+            Counts(name).fail(Counts.UNSTORED, False)
             log.warning('model "%s" is written to storage again', name)
         if is_written:
             self._counters["written"].inc()
