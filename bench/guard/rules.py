@@ -1,7 +1,8 @@
-"""Strings that rules of the OWASP Core Rule Set (Apache-2.0) match, made from their expressions.
+"""Strings made from the expressions of rules of the OWASP Core Rule Set (Apache-2.0).
 
 A rule's expression says which texts its authors take for an attack, so what it matches at random
-covers them more evenly than a list of payloads does. The tests of the rules are not used.
+covers them more evenly than a list of payloads does. Expressions that Python's re does not read
+are left out. The tests of the rules are not used.
 """
 
 import contextlib

@@ -261,6 +261,8 @@ def main() -> None:
         help="part of the normal requests that a threshold of 0.5 would have denied in the folds",
     )
     options = parser.parse_args()
+    if options.out and options.only == [] and options.shift is None:
+        parser.error("--out needs --shift if no fold is tried")
     torch.set_num_threads(1)
 
     with tempfile.TemporaryDirectory() as directory:

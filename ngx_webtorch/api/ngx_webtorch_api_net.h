@@ -84,7 +84,8 @@ typedef struct {
  * uses until it gets others.  net: NULL to keep the one before; learned: NULL
  * if there are no tables.  Unless it is set, all is as it was.
  */
-int ngx_webtorch_native_set(uint32_t native, const webtorch_net_t *net, const webtorch_learned_t *learned);
+int ngx_webtorch_native_set(uint32_t native, const webtorch_net_t *net,
+    const webtorch_learned_t *learned);
 
 /* C uses neither net nor tables any more: it calls the handlers again */
 void ngx_webtorch_native_clear(uint32_t native);

@@ -65,7 +65,7 @@ static void ngx_webtorch_offload_recv_add_jobs(
     ngx_webtorch_offload_batch_t *received, ngx_webtorch_batch_t *batch);
 static void ngx_webtorch_offload_recv_refuse(
     ngx_webtorch_offload_batch_t *received, int32_t status, const char *code,
-    const char                    *message);
+    const char *message);
 static void ngx_webtorch_offload_recv_done(ngx_webtorch_waiter_t *waiter,
     webtorch_job_t *job);
 static void ngx_webtorch_offload_recv_free(

@@ -1,6 +1,6 @@
 
 /*
- * core: what all rooms above it use.  The settings, handlers and endpoints by
+ * core: what all folders above it use.  The settings, handlers and endpoints by
  * name, helpers that nginx or libc lack (threads, timers, robust mutexes), and
  * the interpreter.  It includes api/, nginx's core and, in
  * ngx_webtorch_python.c and ngx_webtorch_python_start.c, Python.h; nothing of

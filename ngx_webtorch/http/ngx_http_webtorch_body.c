@@ -129,7 +129,7 @@ ngx_http_webtorch_body_full(ngx_webtorch_error_t *err)
 {
     return ngx_webtorch_error(err, NGX_HTTP_SERVICE_UNAVAILABLE, "queue_full",
                               "requests that wait have more bytes than "
-                              "\"queue_size\" allows");
+                              "\"queue_size=\" allows");
 }
 
 

@@ -275,7 +275,7 @@ ngx_http_webtorch_not_allowed(ngx_http_request_t *r, uint32_t methods)
 
     return ngx_http_webtorch_refuse(r, NGX_HTTP_NOT_ALLOWED,
                "method_not_allowed",
-               "the handler does not serve this method, see the header "
+               "this address does not serve the method, see the header "
                "\"Allow\"");
 }
 
@@ -321,7 +321,7 @@ ngx_http_webtorch_no_room(ngx_http_request_t *r)
 
     return ngx_http_webtorch_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
                "queue_full", "requests that wait have more bytes than "
-               "\"queue_size\" allows");
+               "\"queue_size=\" allows");
 }
 
 

@@ -80,7 +80,7 @@ ngx_webtorch_metrics_open(int type, const char *name, const char *labels,
     if (series == NULL) {
         ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
                       "webtorch metric \"%s\" is not counted: there is no room "
-                      "for it, or it has another type or other bounds than "
+                      "for it, or it has another type or other buckets than "
                       "when nginx was started", name);
         return NULL;
     }

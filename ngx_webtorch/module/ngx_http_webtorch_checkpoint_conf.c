@@ -90,7 +90,8 @@ ngx_http_webtorch_checkpoint_directory(ngx_conf_t *cf,
 
     /* ngx_create_paths() would give any file to the workers' user */
 
-    if (ngx_file_info(path->name.data, &fi) != NGX_FILE_ERROR
+    if (ngx_process != NGX_PROCESS_SIGNALLER
+        && ngx_file_info(path->name.data, &fi) != NGX_FILE_ERROR
         && !ngx_is_dir(&fi))
     {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,

@@ -301,7 +301,7 @@ ngx_webtorch_check_parent(ngx_cycle_t *cycle, ngx_webtorch_conf_t *conf,
     rc = NGX_OK;
     handler = conf->handlers.elts;
 
-    /* ngx_current_msec does not advance while the configuration is read */
+    /* ngx_current_msec only advances with ngx_time_update() here */
 
     end = (ngx_msec_t) (ngx_webtorch_clock_usec() / 1000)
           + NGX_WEBTORCH_CHECK_TIMEOUT;

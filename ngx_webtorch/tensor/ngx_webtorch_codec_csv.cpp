@@ -166,8 +166,10 @@ find_column(Reader &r, std::string_view name, Column *column)
                                    r.schema->inputs, r.schema->ninputs);
 
         if (name.empty()) {
-            ngx_webtorch_error_append(r.err, "; the index of a data frame has "
-                                      "no name: use to_csv(index=False)");
+            ngx_webtorch_error_append(r.err, "; a column has no name: the "
+                                      "index of a data frame, which "
+                                      "to_csv(index=False) leaves out, or one "
+                                      "after a comma at the end");
 
         } else if (name.find_first_of(";\t") != name.npos) {
             ngx_webtorch_error_append(r.err, "; columns are separated by "

@@ -77,7 +77,7 @@ FUNCTIONS = (
 
 @webtorch.handler
 def shared(request):
-    from webtorch._worker import slots, tensor_runner
+    from webtorch._worker.runners import slots, tensor_runner
     found = {}
     for function in FUNCTIONS:
         runner = tensor_runner.TensorRunner(function.__name__, function)
@@ -96,7 +96,7 @@ def all_of_it(x: X) -> X: return x
 
 @webtorch.handler
 def retained(request):
-    from webtorch._worker import slots, tensor_runner
+    from webtorch._worker.runners import slots, tensor_runner
     found = {}
     for function in (tenth, all_of_it):
         runner = tensor_runner.TensorRunner(function.__name__, function)
@@ -109,7 +109,7 @@ def retained(request):
 
 @webtorch.handler
 def dropped(request):
-    from webtorch._worker import tensor_runner
+    from webtorch._worker.runners import tensor_runner
     runner = tensor_runner.TensorRunner("fresh_pair", fresh_pair)
     found = []
     for addresses in ([0, 1], [0, 0]):

@@ -177,7 +177,7 @@ ngx_http_webtorch_stream_new(ngx_http_request_t *r,
 
         return ngx_http_webtorch_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
                    "too_many_streams",
-                   "there are as many streams as \"max_streams\" allows");
+                   "there are as many streams as \"max_streams=\" allows");
     }
 
     if (rc != NGX_OK) {

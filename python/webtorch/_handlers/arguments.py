@@ -457,7 +457,8 @@ def _fill_query(
         elif argument.conversion.kind == converters.SEVERAL:
             _convert(values, problems, argument, found)
         else:
-            _convert(values, problems, argument, found[-1])
+            # the first, as nginx's $arg_name and query() have it: a check sees what is used
+            _convert(values, problems, argument, found[0])
 
 
 def _fill_body(

@@ -148,7 +148,8 @@ def handler(
     answered with 422.
 
     A function under `async def` runs in one asyncio loop for each worker, beside thousands of other
-    calls. When its request times out or its client has gone, it is cancelled.
+    calls. When its request times out it is cancelled, and when its client has reset the connection;
+    with `webtorch_ignore_client_abort off` also when that has closed it.
 
     A function that yields, under `def` or `async def`, answers with the items as they come: str and
     bytes as they are, other values as lines of JSON, or as events if the client accepts
@@ -179,6 +180,8 @@ def handler(
         TypeError: The function is under a decorator of webtorch already, or `methods` is a str.
 
     """
+    if isinstance(function, (classmethod, property)):
+        raise TypeError("@webtorch.handler is below @classmethod and @property, not above them")
     if function is not None and not callable(function):
         raise TypeError(
             f"a handler has no address of its own, {function!r} is one of the configuration: "

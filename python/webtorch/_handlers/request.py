@@ -160,7 +160,7 @@ class Request:
 
     def query(self) -> Query:
         """Return the decoded arguments of the query, by name."""
-        return Query(parse_qsl(self.args, keep_blank_values=True))
+        return Query(parse_qsl(self.args, keep_blank_values=True, errors="surrogateescape"))
 
     def form(self) -> Form:
         """Return the fields of the form that the body is, by name.

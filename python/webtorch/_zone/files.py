@@ -23,23 +23,25 @@ def written(path: Path, draft: Path) -> Iterator[BinaryIO]:
 
     """
     try:
-        with open(draft, "wb", opener=_private) as file:
+        # that of a worker that was killed may be open elsewhere, or have another mode
+        draft.unlink(missing_ok=True)
+        with open(draft, "xb", opener=_private) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename is None:
+            # of a write, for example to a full disk
+            error.filename = str(draft)
         draft.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
 
 
 def _private(path: str, flags: int) -> int:
-    """Open a file that only its owner can read and write: a daemon of nginx has no umask."""
-    descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
-    # the draft of a worker that was killed may have another mode
-    os.fchmod(descriptor, 0o600)
-    return descriptor
+    """Open a new file that only its owner can read and write: a daemon of nginx has no umask."""
+    return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
 
 def sync_directory(path: Path) -> None:

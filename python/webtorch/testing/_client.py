@@ -2,6 +2,7 @@
 
 import gzip
 import importlib
+import os
 import re
 import sys
 import threading
@@ -15,6 +16,7 @@ from typing import Any
 from webtorch._core.headers import Headers, pairs
 from webtorch._handlers.functions import Handler, RequestFunction, TensorFunction
 from webtorch._handlers.lookup import handlers_of
+from webtorch._schema.schema import SignatureError
 from webtorch._streams.streams import StreamFunction
 from webtorch.cli._target import Target
 from webtorch.testing import _served
@@ -301,11 +303,14 @@ def _functions(app: Any) -> dict[str, Handler]:
     if isinstance(app, Mapping):
         return dict(app)
     if not isinstance(app, types.ModuleType):
+        # the name of a module may be that of an installed package
+        is_path = isinstance(app, os.PathLike) or os.sep in str(app) or str(app).endswith(".py")
         target = Target.find(str(app))
         if str(target.root) not in sys.path:
             sys.path.insert(0, str(target.root))
         app = importlib.import_module(target.module)
-        _check_module(app, target)
+        if is_path:
+            _check_module(app, target)
     return handlers_of(app)
 
 
@@ -334,7 +339,10 @@ def _own_locations(functions: Mapping[str, Handler]) -> dict[str, Handler]:
 def _location(place: str, handler: Handler) -> Location:
     name = getattr(handler, "__qualname__", place)
     if isinstance(handler, TensorFunction):
-        handler.check_is_called()
+        try:
+            handler.check_is_called()
+        except SignatureError as error:
+            raise SignatureError(f'function "{name}": {error}') from error
     if not place.startswith("~"):
         path = place.removeprefix("=").strip()
         return re.compile(re.escape(path) + r"\Z"), Served(name, handler)

@@ -82,17 +82,24 @@ def read_chosen(model: Model, body: Body, shared: SharedState) -> Loaded:
 
 
 def _read_earlier(files: list[Found], shared: SharedState) -> Loaded:
-    """Read the second of the files that can be used: weights are not taken from the others."""
-    usable = 0
+    """Read the file before the latest one; files that were put there and refused do not count."""
+    is_latest = True
     for file in files:
+        if is_latest and file.sequence:
+            # a checkpoint of this server has been in use: it counts, also if it is damaged now
+            is_latest = False
+            continue
         try:
             loaded = _read(file, shared)
-        except (DamagedError, HTTPError, OSError) as error:
+        except (DamagedError, PermissionError) as error:
+            if file.sequence:
+                raise
             log.warning('model "%s" is not rolled back to a file: %s', shared.name, error)
             continue
-        usable += 1
-        if usable > 1:
+        if not is_latest:
             return loaded
+        is_latest = False
+        del loaded
     raise _unknown_file(shared.name)
 
 

@@ -184,7 +184,15 @@ _CHANGES = {
     reset_guard,
 }
 
-_NAMES = {eject_server: "eject", return_server: "return"}
+_NAMES = {
+    eject_server: "eject",
+    return_server: "return",
+    reset_guard: "reset",
+    promote_rollout: "rollout/promote",
+    rollback_rollout: "rollout/rollback",
+    repository_load: "load",
+    repository_unload: "unload",
+}
 """Names of actions in the log that differ from those of their functions: as in the address."""
 
 _VERSION = {"version": str}

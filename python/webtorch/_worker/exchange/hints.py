@@ -11,7 +11,10 @@ from webtorch._worker.process import permissions
 _TAKEN = {errno.EADDRINUSE, errno.EAGAIN, errno.EBUSY, errno.EEXIST, errno.ETXTBSY}
 
 _HINTS = {
-    "does not require grad": "gradients are recorded in functions under @webtorch.train alone",
+    "does not require grad": (
+        "gradients are recorded in functions under @webtorch.train alone, and there neither within "
+        "no_grad() nor of what detach() returns"
+    ),
     "Expected more than 1 value per channel": (
         "batch normalization is trained on two rows or more, and this call had one: use "
         "nn.LayerNorm or nn.GroupNorm, or train only if there are more rows"
@@ -70,7 +73,9 @@ def on_call(error: BaseException) -> str | None:
     if hint := next((hint for part, hint in _HINTS.items() if part in text), None):
         return hint
     if isinstance(error, AttributeError) and isinstance(error.obj, asyncio.Future):
-        return "a coroutine awaits what batched() returns: await it before its values are used"
+        return (
+            "await it before its values are used, as a coroutine does with what batched() returns"
+        )
     if type(error).__name__ == "HTTPException":  # of Starlette, FastAPI or Werkzeug
         return "webtorch.HTTPError(status, detail) is answered to the client, no other exception"
     if not _OF_THREADS.search(text):

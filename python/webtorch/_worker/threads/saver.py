@@ -74,7 +74,7 @@ class Saver(threading.Thread):
         self._interval = interval
         self._stopping = threading.Event()
         self._refused: dict[Path, Refusal] = {}
-        self._ignored: set[Path] = set()
+        self._ignored: dict[str, set[Path]] = {}
         self._unsaved: dict[str, str] = {}
         """Errors of the last checkpoints, by the names of their models."""
         self._is_last = False
@@ -112,24 +112,24 @@ class Saver(threading.Thread):
 
     def _save_for_the_last_time(self) -> None:
         # what is lost is logged once more, also if it has failed for long
-        if not self._is_last:
-            self._unsaved.clear()
+        is_logged = not self._is_last
         self._is_last = True
-        self._save_all()
+        self._save_all(is_logged)
         for name in self._unsaved:
             Counts(name).fail(Counts.UNSAVED, False)
         self._election.resign()
 
-    def _save_all(self) -> None:
+    def _save_all(self, is_logged: bool = False) -> None:
+        """Save all models; log failures if they are new, or in any case."""
         states = [*self._states()]
         # others were unloaded, or other code has come
         for name in self._unsaved.keys() - {shared.name for shared in states}:
             del self._unsaved[name]
             Counts(name).fail(Counts.UNSAVED, False)
         for shared in states:
-            self._save(shared)
+            self._save(shared, is_logged)
 
-    def _save(self, shared: SharedState) -> None:
+    def _save(self, shared: SharedState, is_logged: bool) -> None:
         name = shared.name
         failed = self._unsaved.get(name)
         try:
@@ -137,7 +137,7 @@ class Saver(threading.Thread):
         except Exception as error:
             self._unsaved[name] = str(error)
             Counts(name).fail(Counts.UNSAVED, True)
-            if failed != str(error):
+            if is_logged or failed != str(error):
                 log.error('model "%s" could not be saved: %s', name, error)
             return
         if failed is not None:
@@ -156,9 +156,10 @@ class Saver(threading.Thread):
 
     def _warn_of_others(self, shared: SharedState) -> None:
         """Log once each file with weights in another format."""
-        for path in self._checkpoints.others(shared.name):
-            if path not in self._ignored:
-                self._ignored.add(path)
+        known = self._ignored.get(shared.name, set())
+        found = self._ignored[shared.name] = {*self._checkpoints.others(shared.name)}
+        for path in sorted(found):
+            if path not in known:
                 log.warning(
                     'model "%s": %s is not used, as it is not a safetensors file: '
                     '"webtorch checkpoints import" makes one of it',
