@@ -185,7 +185,7 @@ def test_control_of_versions(start, directory, users):
     assert set(of_each(server, "/any?version=3")) == {"unknown_version"}
 
     log = server.log()
-    for text in ('unload of "scale"', 'promote of "scale"', 'repository_load of "output"'):
+    for text in ('unload of "scale"', 'promote of "scale"', 'load of "output"'):
         assert f"control: {text}" in log
     assert 'by 127.0.0.1, user "eva"' in log
     assert 'by 127.0.0.1, user "eva" failed: IsADirectoryError' in log

@@ -62,7 +62,7 @@ def put(
     directory: Path, version: object, weight: float, size: int = 1, name: str = "begin"
 ) -> None:
     """Put a file of a version into its directory."""
-    path = directory / f"scale@{version}"
+    path = directory / ("scale" if version == 1 else f"scale@{version}")
     path.mkdir(exist_ok=True)
     path.chmod(0o777)
     file = path / f"{name}.safetensors"

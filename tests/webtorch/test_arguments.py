@@ -239,7 +239,7 @@ def test_query(kind, text, value):
         (tuple[int, ...], (1, 2)),
         (list[str], ["1", "2"]),
         (list[Annotated[int, pydantic.Field(ge=1)]], [1, 2]),
-        (int, 2),
+        (int, 1),
     ],
 )
 def test_several_values_of_the_query(kind, value):

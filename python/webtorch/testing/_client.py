@@ -220,7 +220,7 @@ class Client:
             return _served.error(
                 HTTPStatus.METHOD_NOT_ALLOWED,
                 "method_not_allowed",
-                'the handler does not serve this method, see the header "Allow"',
+                'this address does not serve the method, see the header "Allow"',
                 [("Allow", ", ".join(served.methods))],
             )
         if len(message.body) > self._limit:
