@@ -63,10 +63,13 @@ char *
 ngx_webtorch_handler_option(ngx_conf_t *cf, ngx_webtorch_handler_t *handler,
     ngx_str_t *param)
 {
-    if (ngx_webtorch_option_parse(ngx_webtorch_handler_options, handler, param,
-                                  NULL)
-        == NGX_OK)
-    {
+    ngx_str_t                     value;
+    const ngx_webtorch_option_t  *option;
+
+    option = ngx_webtorch_option_find(ngx_webtorch_handler_options, param,
+                                      &value);
+
+    if (option && ngx_webtorch_option_set(option, handler, &value) == NGX_OK) {
         return NGX_CONF_OK;
     }
 

@@ -2,11 +2,10 @@
 #include "ngx_webtorch_option.h"
 
 
-ngx_int_t
-ngx_webtorch_option_parse(const ngx_webtorch_option_t *options, void *conf,
-    ngx_str_t *param, const ngx_webtorch_option_t **found)
+const ngx_webtorch_option_t *
+ngx_webtorch_option_find(const ngx_webtorch_option_t *options,
+    ngx_str_t *param, ngx_str_t *value)
 {
-    ngx_str_t                     value;
     const ngx_webtorch_option_t  *option;
 
     for (option = options; option->name.len; option++) {
@@ -19,17 +18,21 @@ ngx_webtorch_option_parse(const ngx_webtorch_option_t *options, void *conf,
             continue;
         }
 
-        value.data = param->data + option->name.len + 1;
-        value.len = param->len - option->name.len - 1;
+        value->data = param->data + option->name.len + 1;
+        value->len = param->len - option->name.len - 1;
 
-        if (found) {
-            *found = option;
-        }
-
-        return option->set(option, (u_char *) conf + option->offset, &value);
+        return option;
     }
 
-    return NGX_DECLINED;
+    return NULL;
+}
+
+
+ngx_int_t
+ngx_webtorch_option_set(const ngx_webtorch_option_t *option, void *conf,
+    ngx_str_t *value)
+{
+    return option->set(option, (u_char *) conf + option->offset, value);
 }
 
 

@@ -23,11 +23,15 @@ struct ngx_webtorch_option_s {
 
 
 /*
- * Sets a field of a structure.  A table ends with an empty name.  NGX_DECLINED:
- * it has no such name; NGX_ERROR: the value is malformed.  found: or NULL.
+ * The option of a parameter in a table, which ends with an empty name, and its
+ * value; NULL: the table has no such name.
  */
-ngx_int_t ngx_webtorch_option_parse(const ngx_webtorch_option_t *options,
-    void *conf, ngx_str_t *param, const ngx_webtorch_option_t **found);
+const ngx_webtorch_option_t *ngx_webtorch_option_find(
+    const ngx_webtorch_option_t *options, ngx_str_t *param, ngx_str_t *value);
+
+/* sets the field of a structure; NGX_ERROR: the value is malformed */
+ngx_int_t ngx_webtorch_option_set(const ngx_webtorch_option_t *option,
+    void *conf, ngx_str_t *value);
 
 /* of a field of ngx_uint_t */
 ngx_int_t ngx_webtorch_option_number(const ngx_webtorch_option_t *option,

@@ -32,6 +32,7 @@ static ngx_int_t ngx_webtorch_python_init(ngx_webtorch_conf_t *conf,
     char *error);
 static ngx_int_t ngx_webtorch_python_initialize(char *path, char *error);
 static ngx_int_t ngx_webtorch_python_import(const char *name, char *error);
+static void ngx_webtorch_python_imported(mode_t mask);
 static void ngx_webtorch_python_freeze(void);
 static void ngx_webtorch_python_before_fork(void);
 static void ngx_webtorch_python_after_fork_parent(void);
@@ -102,14 +103,7 @@ ngx_webtorch_python_start(ngx_webtorch_conf_t *conf, char *error)
         }
     }
 
-    ngx_webtorch_python_freeze();
-
-    (void) umask(mask);
-
-    ngx_webtorch_python_main = PyEval_SaveThread();
-
-    /* seconds may have passed */
-    ngx_time_update();
+    ngx_webtorch_python_imported(mask);
 
     return rc;
 }
@@ -150,15 +144,25 @@ ngx_webtorch_python_import_dynamo(char *error)
         PyGC_Enable();
     }
 
+    ngx_webtorch_python_imported(mask);
+
+    return rc;
+}
+
+
+/* after imports in the master, which began with a restricted umask */
+
+static void
+ngx_webtorch_python_imported(mode_t mask)
+{
     ngx_webtorch_python_freeze();
 
     (void) umask(mask);
 
     ngx_webtorch_python_main = PyEval_SaveThread();
 
+    /* seconds may have passed */
     ngx_time_update();
-
-    return rc;
 }
 
 

@@ -2,6 +2,7 @@
 #include "ngx_http_webtorch_shadow_conf.h"
 #include "ngx_http_webtorch_shadow.h"
 #include "ngx_webtorch_agree.h"
+#include "ngx_webtorch_option.h"
 
 
 /* copies of a location that wait or run in a worker */
@@ -15,23 +16,14 @@
 #define NGX_HTTP_WEBTORCH_SHADOW_DELAY  100
 
 
-typedef struct {
-    ngx_str_t    name;          /* with "=" */
-    ngx_int_t  (*set)(ngx_http_webtorch_shadow_conf_t *shadow,
-                      ngx_str_t *value);    /* NULL: the function */
-} ngx_http_webtorch_shadow_option_t;
-
-
-static ngx_http_webtorch_shadow_option_t *ngx_http_webtorch_shadow_find_option(
-    ngx_str_t *option);
 static ngx_http_webtorch_shadow_conf_t *ngx_http_webtorch_shadow_get_conf(
     ngx_conf_t *cf, ngx_http_webtorch_loc_conf_t *wlcf);
 static char *ngx_http_webtorch_shadow_set_function(ngx_conf_t *cf,
     ngx_http_webtorch_shadow_conf_t *shadow, ngx_str_t *value);
 static ngx_int_t ngx_http_webtorch_shadow_set_rate(
-    ngx_http_webtorch_shadow_conf_t *shadow, ngx_str_t *value);
+    const ngx_webtorch_option_t *option, void *field, ngx_str_t *value);
 static ngx_int_t ngx_http_webtorch_shadow_set_tolerance(
-    ngx_http_webtorch_shadow_conf_t *shadow, ngx_str_t *value);
+    const ngx_webtorch_option_t *option, void *field, ngx_str_t *value);
 static ngx_int_t ngx_http_webtorch_shadow_check(ngx_cycle_t *cycle,
     ngx_webtorch_handler_t *handler);
 static const char *ngx_http_webtorch_shadow_reason(webtorch_schema_t *schema,
@@ -40,18 +32,30 @@ static ngx_uint_t ngx_http_webtorch_shadow_same(const webtorch_spec_t *one,
     const webtorch_spec_t *other, uint32_t n);
 
 
-static ngx_http_webtorch_shadow_option_t  ngx_http_webtorch_shadow_options[] = {
-    { ngx_string("shadow="), NULL },
-    { ngx_string("shadow_rate="), ngx_http_webtorch_shadow_set_rate },
-    { ngx_string("shadow_tolerance="), ngx_http_webtorch_shadow_set_tolerance },
-    { ngx_null_string, NULL }
+static const ngx_webtorch_option_t  ngx_http_webtorch_shadow_options[] = {
+
+    /* the function, which is added to those of the configuration */
+
+    { ngx_string("shadow"), NULL, 0, 0, 0 },
+
+    { ngx_string("shadow_rate"), ngx_http_webtorch_shadow_set_rate,
+      offsetof(ngx_http_webtorch_shadow_conf_t, rate), 0, 0 },
+
+    { ngx_string("shadow_tolerance"), ngx_http_webtorch_shadow_set_tolerance,
+      offsetof(ngx_http_webtorch_shadow_conf_t, tolerance), 0, 0 },
+
+    { ngx_null_string, NULL, 0, 0, 0 }
 };
 
 
 ngx_uint_t
 ngx_http_webtorch_shadow_is_option(ngx_str_t *option)
 {
-    return ngx_http_webtorch_shadow_find_option(option) != NULL;
+    ngx_str_t  value;
+
+    return ngx_webtorch_option_find(ngx_http_webtorch_shadow_options, option,
+                                    &value)
+           != NULL;
 }
 
 
@@ -59,52 +63,29 @@ char *
 ngx_http_webtorch_shadow_option(ngx_conf_t *cf,
     ngx_http_webtorch_loc_conf_t *wlcf, ngx_str_t *option)
 {
-    ngx_str_t                           value;
-    ngx_http_webtorch_shadow_conf_t    *shadow;
-    ngx_http_webtorch_shadow_option_t  *found;
+    ngx_str_t                         value;
+    const ngx_webtorch_option_t      *found;
+    ngx_http_webtorch_shadow_conf_t  *shadow;
 
     shadow = ngx_http_webtorch_shadow_get_conf(cf, wlcf);
     if (shadow == NULL) {
         return NGX_CONF_ERROR;
     }
 
-    found = ngx_http_webtorch_shadow_find_option(option);
-
-    value.data = option->data + found->name.len;
-    value.len = option->len - found->name.len;
+    found = ngx_webtorch_option_find(ngx_http_webtorch_shadow_options, option,
+                                     &value);
 
     if (found->set == NULL) {
         return ngx_http_webtorch_shadow_set_function(cf, shadow, &value);
     }
 
-    if (found->set(shadow, &value) != NGX_OK) {
+    if (ngx_webtorch_option_set(found, shadow, &value) != NGX_OK) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "invalid parameter \"%V\"",
                            option);
         return NGX_CONF_ERROR;
     }
 
     return NGX_CONF_OK;
-}
-
-
-/* NULL: an option of another kind */
-
-static ngx_http_webtorch_shadow_option_t *
-ngx_http_webtorch_shadow_find_option(ngx_str_t *option)
-{
-    ngx_http_webtorch_shadow_option_t  *entry;
-
-    for (entry = ngx_http_webtorch_shadow_options; entry->name.len; entry++) {
-
-        if (option->len >= entry->name.len
-            && ngx_strncmp(option->data, entry->name.data, entry->name.len)
-               == 0)
-        {
-            return entry;
-        }
-    }
-
-    return NULL;
 }
 
 
@@ -196,9 +177,11 @@ ngx_http_webtorch_shadow_set_function(ngx_conf_t *cf,
 
 
 static ngx_int_t
-ngx_http_webtorch_shadow_set_rate(ngx_http_webtorch_shadow_conf_t *shadow,
-    ngx_str_t *value)
+ngx_http_webtorch_shadow_set_rate(const ngx_webtorch_option_t *option,
+    void *field, ngx_str_t *value)
 {
+    ngx_uint_t *share = field;
+
     ngx_int_t  rate;
 
     rate = ngx_http_webtorch_parse_percent(value);
@@ -207,7 +190,7 @@ ngx_http_webtorch_shadow_set_rate(ngx_http_webtorch_shadow_conf_t *shadow,
         return NGX_ERROR;
     }
 
-    shadow->rate = (ngx_uint_t) rate;
+    *share = (ngx_uint_t) rate;
 
     return NGX_OK;
 }
@@ -216,13 +199,15 @@ ngx_http_webtorch_shadow_set_rate(ngx_http_webtorch_shadow_conf_t *shadow,
 /* "argmax", or a tolerance such as "0.01" */
 
 static ngx_int_t
-ngx_http_webtorch_shadow_set_tolerance(ngx_http_webtorch_shadow_conf_t *shadow,
-    ngx_str_t *value)
+ngx_http_webtorch_shadow_set_tolerance(const ngx_webtorch_option_t *option,
+    void *field, ngx_str_t *value)
 {
+    double *tolerance = field;
+
     ngx_int_t  n;
 
     if (value->len == 6 && ngx_strncmp(value->data, "argmax", 6) == 0) {
-        shadow->tolerance = NGX_WEBTORCH_AGREE_ARGMAX;
+        *tolerance = NGX_WEBTORCH_AGREE_ARGMAX;
         return NGX_OK;
     }
 
@@ -232,7 +217,7 @@ ngx_http_webtorch_shadow_set_tolerance(ngx_http_webtorch_shadow_conf_t *shadow,
         return NGX_ERROR;
     }
 
-    shadow->tolerance = (double) n / 1e9;
+    *tolerance = (double) n / 1e9;
 
     return NGX_OK;
 }

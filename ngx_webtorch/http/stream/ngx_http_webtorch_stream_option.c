@@ -62,21 +62,26 @@ ngx_int_t
 ngx_http_webtorch_stream_option(ngx_webtorch_handler_t *handler,
     ngx_str_t *param)
 {
-    ngx_int_t                         rc;
+    ngx_str_t                         value;
     const ngx_webtorch_option_t      *option;
     ngx_http_webtorch_stream_conf_t  *conf;
 
-    conf = handler->data;
-
-    rc = ngx_webtorch_option_parse(ngx_http_webtorch_stream_options, conf,
-                                   param, &option);
-
-    if (rc == NGX_OK) {
-        conf->option = &option->name;
-        handler->resume = (conf->resume != 0);
+    option = ngx_webtorch_option_find(ngx_http_webtorch_stream_options, param,
+                                      &value);
+    if (option == NULL) {
+        return NGX_DECLINED;
     }
 
-    return rc;
+    conf = handler->data;
+
+    if (ngx_webtorch_option_set(option, conf, &value) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    conf->option = &option->name;
+    handler->resume = (conf->resume != 0);
+
+    return NGX_OK;
 }
 
 
