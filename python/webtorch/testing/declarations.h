@@ -226,7 +226,8 @@ typedef struct {
 #define WEBTORCH_NATIVE_REFUSED    2
 #define WEBTORCH_NATIVE_NO_MEMORY  3
 
-int ngx_webtorch_native_set(uint32_t native, const webtorch_net_t *net, const webtorch_learned_t *learned);
+int ngx_webtorch_native_set(uint32_t native, const webtorch_net_t *net,
+    const webtorch_learned_t *learned);
 
 void ngx_webtorch_native_clear(uint32_t native);
 
